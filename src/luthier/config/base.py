@@ -1,0 +1,47 @@
+"""What every section of the recipe shares: frozen, unknown keys refused, no silent conversions.
+
+Strict, because YAML is generous: `yes` must not become True, nor True become 1. Numbers alone may come as text, since
+`1e-4` without a dot is text to many YAML writers.
+"""
+
+import math
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
+
+
+class Section(BaseModel):
+    """A frozen part of the recipe. A field's docstring is its help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+def _number_from_text(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+def _no_control_characters(value: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise ValueError("must not hold control characters")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number_from_text), AfterValidator(_finite)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+Count = Annotated[int, Field(gt=0, le=2**40)]
+CountOrZero = Annotated[int, Field(ge=0, le=2**40)]
+Text = Annotated[str, AfterValidator(_no_control_characters), Field(min_length=1)]
+Texts = Annotated[tuple[Text, ...], Strict(False)]

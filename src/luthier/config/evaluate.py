@@ -1,0 +1,33 @@
+"""Judging a model on held-out rows, and a tuned model against its base."""
+
+from typing import Literal
+
+from luthier.config.base import Count, CountOrZero, Fraction, Section, Text
+from luthier.config.data import Format
+
+
+class EvaluateConfig(Section):
+    """Held-out rows, generation and metrics."""
+
+    subject: Literal["tuned", "base"] = "tuned"
+    """Evaluate the trained model, or the base it came from."""
+    path: Text = "data/eval/test.jsonl"
+    """The held-out rows."""
+    format: Format = "auto"
+    """What a row holds."""
+    max_prompt_tokens: Count = 4096
+    """Longer prompts lose their beginning; counted."""
+    max_new_tokens: Count = 256
+    """The longest answer."""
+    batch_tokens: Count = 16384
+    """The most tokens (rows x longest prompt and answer) generated at once."""
+    most_rows: CountOrZero = 0
+    """Evaluate the first so many rows; 0 means all."""
+    bootstrap_samples: Count = 2000
+    """Resamples behind each interval."""
+    confidence: Fraction = 0.95
+    """The level of the intervals."""
+    gate_metric: Text = "exact_match"
+    """The metric by which `luthier compare` says yes or no."""
+    gate: Literal["better", "not_worse"] = "better"
+    """`better`: the interval of the gain lies above 0. `not_worse`: it does not lie below 0."""

@@ -1,0 +1,57 @@
+"""The recipe: everything a run depends on, judged once.
+
+Rules between fields sit beside the fields; those that span sections are here.
+"""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from luthier.config.base import Section
+from luthier.config.data import DataConfig
+from luthier.config.evaluate import EvaluateConfig
+from luthier.config.export import MergeConfig
+from luthier.config.method import LoraMethod, Method, ScratchMethod
+from luthier.config.model import ModelConfig
+from luthier.config.train import TrainConfig
+
+
+class Recipe(Section):
+    """One run from base model to judged, merged model."""
+
+    model: ModelConfig = ModelConfig()
+    """The base model."""
+    data: DataConfig = DataConfig()
+    """The rows, and how they become tokens."""
+    method: Method = LoraMethod()
+    """Which weights are trained."""
+    train: TrainConfig = TrainConfig()
+    """The training itself."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """Judging the model."""
+    merge: MergeConfig = MergeConfig()
+    """Merging the adapter into its base."""
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        if isinstance(self.method, ScratchMethod) and self.model.name is not None:
+            raise ValueError("method.kind scratch makes a new model: remove model.name")
+        if not isinstance(self.method, ScratchMethod) and self.model.name is None:
+            raise ValueError("model.name is missing: name a base model, or choose method.kind scratch")
+        if self.data.overlong == "split" and self.data.format not in ("text", "auto"):
+            raise ValueError("data.overlong split cuts text rows only: choose truncate, drop or error")
+        return self
+
+    def rows_per_step(self) -> int:
+        """Rows in one optimizer step on one rank; 0 when `train.tokens_per_step` decides."""
+        if self.train.tokens_per_step:
+            return 0
+        return self.train.batch_size * self.train.gradient_accumulation_steps
+
+    def pack_tokens(self) -> int:
+        """The most tokens of a packed micro-batch."""
+        if self.train.pack_tokens:
+            return max(self.train.pack_tokens, self.data.max_length)
+        if self.train.tokens_per_step:
+            return max(min(self.train.tokens_per_step, 16384), self.data.max_length)
+        return self.train.batch_size * self.data.max_length

@@ -1,0 +1,182 @@
+"""The errors a user can meet, one class an exit code, one word a fault.
+
+    LuthierError
+    |-- GateError        1   a check or gate says no
+    |-- UsageError       2   the command line
+    |   `-- RecipeError  2   the recipe: every problem of it at once
+    |-- DataError        3   data that cannot be read or used
+    |-- ModelError       4   a model, an adapter or an exported file
+    |-- EnvironmentFault 5   disk, memory, permission, network, device
+    |-- UnhealthyError   6   training that must not go on
+    |-- CheckpointError  7   no valid checkpoint
+    |-- SavedAndStopped  75  saved, start me again (SIGTERM)
+    `-- Interrupted      130 Ctrl-C, saved as well
+
+Anything else that is raised is our own fault (exit 70) and shows its traceback.
+The word of a fault (`data-trunc`) is stable: scripts and the HTTP API use it as a code, and FAULTS says what it means.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class LuthierError(Exception):
+    """A fault that the user can mend; printed without a traceback.
+
+    `what` holds the value, `where` the place (file:line or key), `why` the reason it matters, `fix` what to type next.
+    `problems` lists the single faults where one message reports several.
+    """
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(
+        self,
+        code: str,
+        what: str,
+        *,
+        where: str = "",
+        why: str = "",
+        fix: str = "",
+        problems: Sequence[str] = (),
+    ) -> None:
+        assert code in FAULTS, f"the fault word {code!r} is not in the registry"
+        super().__init__(what)
+        self.code = code
+        self.what = what
+        self.where = where
+        self.why = why
+        self.fix = fix
+        self.problems = tuple(problems)
+
+    def render(self) -> str:
+        """The message as a terminal shows it, several lines, no trailing newline."""
+        lines = [f"error[{self.code}]: {self.what}"]
+        if self.where:
+            lines.append(f"  at {self.where}")
+        lines += [f"  {problem}" for problem in self.problems]
+        if self.why:
+            lines.append(f"  {self.why}")
+        if self.fix:
+            lines.append(self.fix)
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, object]:
+        """The same facts for `--json`."""
+        return {
+            "error": {
+                "code": self.code,
+                "what": self.what,
+                "where": self.where,
+                "why": self.why,
+                "fix": self.fix,
+                "problems": list(self.problems),
+                "exit_code": self.exit_code,
+            }
+        }
+
+
+class GateError(LuthierError):
+    exit_code = 1
+
+
+class UsageError(LuthierError):
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    exit_code = 2
+
+
+class DataError(LuthierError):
+    exit_code = 3
+
+
+class ModelError(LuthierError):
+    exit_code = 4
+
+
+class EnvironmentFault(LuthierError):
+    exit_code = 5
+
+
+class UnhealthyError(LuthierError):
+    exit_code = 6
+
+
+class CheckpointError(LuthierError):
+    exit_code = 7
+
+
+class SavedAndStopped(LuthierError):
+    exit_code = 75
+
+
+class Interrupted(LuthierError):
+    exit_code = 130
+
+
+FAULTS: dict[str, str] = {
+    "cfg-unknown": "A key of the recipe is not a setting. Luthier refuses it, since a misspelt setting would train something else.",
+    "cfg-type": "A value has another type than its setting.",
+    "cfg-range": "A value lies outside what its setting allows.",
+    "cfg-conflict": "Two settings contradict each other.",
+    "cfg-missing": "A setting without a default was not given.",
+    "cfg-syntax": "The recipe is not readable YAML, or an override is not of the form key=value.",
+    "cfg-file": "There is no such recipe.",
+    "cfg-secret": "A recipe may not read environment variables: the resolved recipe is written into the run.",
+    "cfg-target": "A recipe names code (`_target_`); recipes hold names and numbers only.",
+    "cfg-size": "The recipe file is larger or deeper than any recipe needs to be.",
+    "recipe": "The recipe has several problems, all listed.",
+    "usage": "The command line was not understood.",
+    "data-missing": "No file matches the data path and pattern.",
+    "data-empty": "The data holds no row.",
+    "data-json": "A line is not a JSON object.",
+    "data-field": "A row lacks a field of its format, or the field has another type.",
+    "data-enc": "A file is not UTF-8.",
+    "data-line": "A line is longer than the limit.",
+    "data-depth": "A row is nested deeper than any row of the known formats.",
+    "data-surr": "A text holds half of a surrogate pair, which is no Unicode text.",
+    "data-long": "Rows are longer than max_length and the recipe says to refuse them.",
+    "data-untrained": "No row has a token that carries loss.",
+    "data-template": "Chat rows need a chat template, and the tokenizer has none.",
+    "data-mask": "The two derivations of the labels disagree.",
+    "data-hub": "A dataset of the hub could not be read.",
+    "data-cache": "Prepared tokens are damaged.",
+    "data-changed": "The data, tokenizer or template changed since the checkpoint was written.",
+    "data-path": "A data path is no regular file or folder.",
+    "tokenizer-train": "The texts are too few to fill the vocabulary asked for.",
+    "mdl-missing": "There is no such model folder.",
+    "mdl-config": "The model folder has no usable config.json.",
+    "mdl-weights": "The model folder has no usable safetensors weights.",
+    "mdl-pickle": "The model's weights are pickled: loading them would run code from the file.",
+    "mdl-tokenizer": "The model folder has no usable tokenizer.",
+    "mdl-code": "The model asks to run code of its own.",
+    "mdl-lfs": "The weights are git-LFS pointers, not weights.",
+    "mdl-path": "A weight index names a file outside the model folder.",
+    "mdl-nan": "A weight is not finite.",
+    "mdl-size": "The configuration describes a model too large to build.",
+    "mdl-offline": "The model is not on this machine and could not be fetched.",
+    "adp-missing": "The run has no adapter or model.",
+    "adp-base": "The adapter was trained over another base.",
+    "adp-targets": "No module of the model has the names the adapter targets.",
+    "env-device": "The device that the recipe asks for is not here.",
+    "env-precision": "The hardware lacks the number format that the recipe asks for.",
+    "env-disk": "The disk is full or cannot be written.",
+    "env-memory": "Memory ran out.",
+    "env-permission": "A file or folder may not be read or written.",
+    "env-extra": "An optional part is not installed.",
+    "env-network": "Something outside this machine could not be reached.",
+    "run-missing": "There is no such run.",
+    "run-unfinished": "The run is not finished, so it has no result yet.",
+    "run-locked": "Another process is working on the run.",
+    "run-used": "The run folder already holds another run.",
+    "train-nonfinite": "A loss or gradient is not finite; the step was not taken.",
+    "train-empty": "There is no step to train.",
+    "ckpt-none": "There is nothing to resume from.",
+    "ckpt-bad": "Every checkpoint is damaged.",
+    "ckpt-mismatch": "The checkpoint belongs to another recipe.",
+    "gate-compare": "The tuned model is not better than the base.",
+    "gate-parity": "The exported model does not answer as the trained model does.",
+    "saved": "The run was asked to stop; it saved a checkpoint first.",
+    "interrupted": "The run was interrupted.",
+}

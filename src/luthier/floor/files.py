@@ -1,0 +1,134 @@
+"""Write files so that a reader sees the old one or the new one, never half of one.
+
+The order that survives a crash (RELIABILITY of the design, decision 8): write to a temporary name beside the target, sync the
+file, rename, sync the folder. os.replace is atomic on one file system, so the temporary name is never elsewhere.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from luthier.floor.errors import EnvironmentFault
+from luthier.floor.units import format_bytes
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` in one step that survives a crash.
+
+    Raises EnvironmentFault if the disk is full or the place may not be written.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}")
+    with disk_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as JSON; NaN and infinity are refused, since no other reader takes them."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sync_file(path: Path) -> None:
+    """Bring what is written of `path` to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Bring the names in a folder to the disk; a rename is durable only after this."""
+    sync_file(path)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def replace_symlink(link: Path, target: str) -> None:
+    """Point `link` to `target` in one step; a reader never finds it missing."""
+    temporary = link.with_name(f"{TEMPORARY_PREFIX}{link.name}-{os.getpid()}")
+    with disk_faults(link):
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        os.replace(temporary, link)
+        sync_folder(link.parent)
+
+
+def publish_folder(temporary: Path, final: Path) -> None:
+    """Sync every file of a finished temporary folder and give it its final name."""
+    with disk_faults(final):
+        for path in sorted(temporary.rglob("*")):
+            sync_file(path)
+        sync_folder(temporary)
+        if final.exists():
+            shutil.rmtree(final)
+        os.rename(temporary, final)
+        sync_folder(final.parent)
+
+
+@contextlib.contextmanager
+def disk_faults(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write below `path` into EnvironmentFault."""
+    try:
+        yield
+    except OSError as fault:
+        raise disk_fault(path, fault) from fault
+
+
+def disk_fault(path: Path, fault: OSError) -> EnvironmentFault:
+    """The error that says what the disk refused, where, and how much room is left."""
+    if fault.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return EnvironmentFault(
+            "env-permission",
+            f"cannot write {path.name}: {fault.strerror}",
+            where=str(path),
+            fix=f"Make the folder writable, or choose another one: ls -ld {path.parent}",
+        )
+    return EnvironmentFault(
+        "env-disk",
+        f"cannot write {path.name}: {fault.strerror or fault}",
+        where=str(path),
+        why=f"{free_room(path)} are free there; what was saved before is untouched.",
+        fix="Make room, then repeat the command.",
+    )
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes on the file system of `path` or of its nearest folder that exists."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def free_room(path: Path) -> str:
+    """Free room for people, or `an unknown number of bytes`."""
+    try:
+        return format_bytes(free_bytes(path))
+    except OSError:
+        return "an unknown number of bytes"

@@ -1,0 +1,40 @@
+"""What the data stage leaves for training and evaluation."""
+
+from pydantic import BaseModel, ConfigDict
+
+from luthier.reports.base import Report
+
+
+class SplitCounts(BaseModel):
+    """The books of one split: rows_in = rows_kept + the sum of dropped (split rows add to rows_kept and to rows_added)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows_in: int
+    rows_kept: int
+    rows_added_by_splitting: int
+    rows_truncated: int
+    dropped: dict[str, int]
+    tokens: int
+    trained_tokens: int
+    trained_tokens_lost: int
+    longest_row_tokens: int
+    fingerprint: str
+    """Hash of the ids and masks of every row, in order."""
+
+
+class DataReport(Report):
+    """Prepared tokens: where, how many, what was left out."""
+
+    store: str
+    """The folder with the token stores `train` and, if there are rows, `validation`."""
+    tokenizer: str
+    """A folder from which the tokenizer that made the tokens can be loaded."""
+    template: str
+    """`guide` or `chat`."""
+    format: str
+    files: dict[str, str]
+    """Every file read, with its SHA-256."""
+    train: SplitCounts
+    validation: SplitCounts | None
+    was_cached: bool
