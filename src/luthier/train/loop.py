@@ -1,0 +1,274 @@
+"""The training loop, read top to bottom: rows, loss, backward, clip, step, log, validate, save, stop.
+
+It owns no policy: what a step holds comes from row_order, how it becomes tensors from batches, the loss from an objective,
+the rate from schedule. Every source of randomness is set from (seed, step, micro-batch) before it is used, so the loop carries
+no random state and a resumed run is the same run.
+"""
+
+import contextlib
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from luthier.config.recipe import Recipe
+from luthier.floor.errors import UnhealthyError
+from luthier.floor.log import Listener
+from luthier.floor.rundir import RunDir
+from luthier.floor.stop import StopFlag
+from luthier.modelling.device import Precision, peak_memory_bytes
+from luthier.tokens.order import derive_seed
+from luthier.train.batches import BatchMaker, MicroBatch
+from luthier.train.metrics import MetricsFile, progress_detail
+from luthier.train.objectives.next_token import next_token_loss
+from luthier.train.optimizer import set_learning_rate
+from luthier.train.progress import Progress
+from luthier.train.row_order import RowOrder
+from luthier.train.save import save_progress
+from luthier.train.schedule import learning_rate
+from luthier.train.trackers import Trackers
+from luthier.train.validate import Validator
+
+# Below this loss scale fp16 gradients overflow for another reason than a scale that is too high.
+LEAST_LOSS_SCALE = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a training needs; assembled by the stage, changed by nobody."""
+
+    recipe: Recipe
+    run: RunDir
+    model: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    parameters: dict[str, nn.Parameter]
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
+    order: RowOrder
+    batches: BatchMaker
+    validator: Validator | None
+    precision: Precision
+    device: torch.device
+    identity: dict[str, str]
+    """What a checkpoint must agree with to be resumed."""
+    flops_per_token: float
+    peak_flops: float | None
+    metrics: MetricsFile
+    trackers: Trackers
+    listener: Listener
+    stop: StopFlag
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one optimizer step did."""
+
+    loss_sum: float
+    """Nats, over the step's trained tokens."""
+    grad_norm: float
+    rows: int
+    tokens: int
+    targets: int
+    was_skipped: bool
+
+
+def fit(job: Job, progress: Progress) -> None:
+    """Train until the steps are done or patience ends.
+
+    Raises UnhealthyError on a non-finite loss or gradient, and what StopFlag.error makes when a stop was asked for; either way
+    the newest checkpoint is valid and every value in it finite.
+    """
+    train = job.recipe.train
+    clock = Clock(progress)
+    job.model.train()
+    if progress.validation_is_due:
+        validate(job, progress)
+        save_progress(job, progress)
+    while progress.step < job.order.total_steps and not progress.stopped_early:
+        step = job.order.step(progress.step)
+        lr = learning_rate(progress.step, train.schedule, highest=train.lr, total_steps=job.order.total_steps)
+        set_learning_rate(job.optimizer, lr)
+        result = take_step(job, step.micro_batches, number=progress.step)
+        count(progress, result)
+        clock.tick(progress, result.tokens)
+        is_last = progress.step == job.order.total_steps
+        if progress.step % train.log.logging_steps == 0 or is_last or progress.step == 1:
+            log_step(job, progress, clock, lr=lr, grad_norm=result.grad_norm)
+        if validation_due(job, ends_epoch=step.ends_epoch, is_last=is_last, number=progress.step):
+            validate(job, progress)
+            save_progress(job, progress)
+            clock.restart()
+        elif is_last or (train.checkpoint.save_steps and progress.step % train.checkpoint.save_steps == 0):
+            save_progress(job, progress)
+            clock.restart()
+        if job.stop.is_set and not is_last:
+            save_progress(job, progress)
+            raise job.stop.error(
+                f"stopped after step {progress.step} of {job.order.total_steps}; a checkpoint is saved",
+                fix=f"Go on where it stopped: luthier train --resume {job.run.path}",
+            )
+
+
+def take_step(job: Job, micro_batches: list[list[int]], *, number: int) -> StepResult:
+    """One optimizer step: the gradient of the mean loss over all trained tokens of the step, however it is cut."""
+    batches = [job.batches.make(rows) for rows in micro_batches]
+    targets = sum(batch.trained_tokens for batch in batches)
+    assert targets, "the data stage leaves no row without a trained token"
+    loss_sum = torch.zeros((), dtype=torch.float64, device=job.device)
+    for index, batch in enumerate(batches):
+        torch.manual_seed(derive_seed("micro-batch", job.recipe.train.seed, number, index))
+        with autocast(job.precision, job.device):
+            loss = next_token_loss(job.model, batch)
+        job.scaler.scale(loss / targets).backward()  # type: ignore[no-untyped-call]
+        loss_sum += loss.detach()
+    job.scaler.unscale_(job.optimizer)
+    norm = gradient_norm(job)
+    loss_value, norm_value = float(loss_sum), float(norm)
+    overflowed = job.scaler.is_enabled() and math.isfinite(loss_value) and not math.isfinite(norm_value)
+    if overflowed and job.scaler.get_scale() <= LEAST_LOSS_SCALE or not overflowed and not math.isfinite(norm_value + loss_value):
+        raise non_finite(job, batches, loss=loss_value, norm=norm_value, number=number)
+    job.scaler.step(job.optimizer)
+    job.scaler.update()
+    job.optimizer.zero_grad(set_to_none=True)
+    return StepResult(
+        loss_sum=loss_value,
+        grad_norm=norm_value if not overflowed else 0.0,
+        rows=sum(len(batch.rows) for batch in batches),
+        tokens=sum(batch.tokens for batch in batches),
+        targets=targets,
+        was_skipped=overflowed,
+    )
+
+
+def gradient_norm(job: Job) -> Tensor:
+    """The total norm before clipping; gradients are clipped in place where the recipe says so."""
+    parameters = list(job.parameters.values())
+    clip_norm = job.recipe.train.optimizer.clip_norm
+    return nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
+
+
+def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Compute in 16 bits where the precision says so; fp32 stays as it is."""
+    if precision.name == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=precision.dtype)
+
+
+def non_finite(job: Job, batches: list[MicroBatch], *, loss: float, norm: float, number: int) -> UnhealthyError:
+    """The error that names step and rows; the step was not taken, so weights and checkpoints are clean."""
+    rows = [row for batch in batches for row in batch.rows]
+    origins = ", ".join(job.batches.store.origin(row) for row in rows[:8])
+    more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
+    return UnhealthyError(
+        "train-nonfinite",
+        f"step {number + 1} has loss {loss} and gradient norm {norm}; it was not taken",
+        where=f"rows {origins}{more}",
+        why="A learning rate that is too high or a broken row are the usual causes. The newest checkpoint is from before.",
+        fix=f"Try a tenth of the rate: luthier train RECIPE train.lr={job.recipe.train.lr / 10:g}",
+    )
+
+
+def count(progress: Progress, result: StepResult) -> None:
+    """Add a step to the books."""
+    progress.step += 1
+    progress.rows += result.rows
+    progress.tokens += result.tokens
+    progress.trained_tokens += result.targets
+    progress.skipped_steps += result.was_skipped
+    progress.window_loss += result.loss_sum
+    progress.window_targets += result.targets
+    if progress.first_loss is None:
+        progress.first_loss = result.loss_sum / result.targets
+
+
+class Clock:
+    """Time in steps, and tokens a second since the last line of metrics."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._before = time.perf_counter()
+        self._first_step = progress.step
+        self._window_seconds = 0.0
+        self._window_tokens = 0
+        self._session_seconds = 0.0
+
+    def tick(self, progress: Progress, tokens: int) -> None:
+        """A step is done; time spent validating or saving is left out by `restart`."""
+        now = time.perf_counter()
+        passed, self._before = now - self._before, now
+        progress.seconds += passed
+        self._session_seconds += passed
+        self._window_seconds += passed
+        self._window_tokens += tokens
+
+    def restart(self) -> None:
+        self._before = time.perf_counter()
+
+    def window_rate(self) -> float:
+        """Tokens a second since the last call."""
+        rate = self._window_tokens / max(self._window_seconds, 1e-9)
+        self._window_seconds, self._window_tokens = 0.0, 0
+        return rate
+
+    def seconds_left(self, progress: Progress, total_steps: int) -> float:
+        done = max(1, progress.step - self._first_step)
+        return self._session_seconds / done * (total_steps - progress.step)
+
+
+def log_step(job: Job, progress: Progress, clock: Clock, *, lr: float, grad_norm: float) -> None:
+    """One line of metrics.jsonl, the trackers, and the line a person watches."""
+    rate = clock.window_rate()
+    progress.last_loss = progress.window_loss / progress.window_targets
+    entry = {
+        "step": progress.step,
+        "epoch": job.order.epoch_at(progress.step),
+        "loss": progress.last_loss,
+        "lr": lr,
+        "grad_norm": grad_norm,
+        "tokens": progress.tokens,
+        "trained_tokens": progress.trained_tokens,
+        "tokens_per_second": rate,
+        "share_of_peak": rate * job.flops_per_token / job.peak_flops if job.peak_flops else None,
+        "peak_bytes": peak_memory_bytes(job.device),
+        "seconds": progress.seconds,
+    }
+    progress.window_loss, progress.window_targets = 0.0, 0
+    job.metrics.append(entry)
+    job.trackers.log(progress.step, {f"train/{name}": value for name, value in entry.items() if isinstance(value, float)})
+    left = clock.seconds_left(progress, job.order.total_steps)
+    job.listener.progress("training", progress.step, job.order.total_steps, progress_detail(entry, seconds_left=left))
+
+
+def validation_due(job: Job, *, ends_epoch: bool, is_last: bool, number: int) -> bool:
+    """Whether the validation rows are looked at after this step."""
+    if job.validator is None:
+        return False
+    every = job.recipe.train.validation.every_steps
+    return is_last or (number % every == 0 if every else ends_epoch)
+
+
+def validate(job: Job, progress: Progress) -> None:
+    """Measure the validation loss, answer the sample prompts, and see whether patience has ended."""
+    assert job.validator is not None, "validation_due says no without a validator"
+    progress.validation_is_due = True
+    with autocast(job.precision, job.device):
+        found = job.validator.measure(job.model, step=progress.step, stop=job.stop)
+    job.model.train()
+    if found is None:
+        return
+    progress.validation_is_due = False
+    settings = job.recipe.train
+    is_best = progress.note_validation(found.loss, keep_best=settings.checkpoint.keep_best)
+    job.metrics.append({"step": progress.step, "validation_loss": found.loss, "validation_tokens": found.targets, "samples": found.samples})
+    job.trackers.log(progress.step, {"validation/loss": found.loss})
+    for name, text in found.samples.items():
+        job.trackers.text(progress.step, name, text)
+    job.listener.say(f"step {progress.step}: validation loss {found.loss:.4f}{' (best)' if is_best else ''}")
+    patience = settings.validation.patience
+    if patience and progress.validations_without_gain >= patience:
+        progress.stopped_early = True
+        job.listener.say(f"stopping early: {patience} validations without a better loss")

@@ -1,0 +1,84 @@
+"""A run's state to a checkpoint and back: trained weights, optimizer, counters, loss scale.
+
+Randomness and row order are functions of (seed, step), so there is nothing else to keep.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from luthier.train.checkpoint import Loaded, load_newest, load_step, rotate, save_checkpoint
+from luthier.train.optimizer import optimizer_tensors, restore_optimizer
+from luthier.train.progress import Progress
+
+if TYPE_CHECKING:
+    from luthier.train.loop import Job
+
+
+def save_progress(job: "Job", progress: Progress) -> None:
+    """Write a checkpoint of this step and remove those no longer wanted. Raises EnvironmentFault if the disk refuses."""
+    moments, numbers = optimizer_tensors(job.optimizer, job.parameters)
+    save_checkpoint(
+        job.run.checkpoints,
+        step=progress.step,
+        tensors={
+            "weights": {name: parameter.detach() for name, parameter in job.parameters.items()},
+            "optimizer": moments,
+        },
+        facts={
+            "identity": job.identity,
+            "progress": progress.to_facts(),
+            "optimizer_numbers": numbers,
+            "loss_scale": job.scaler.state_dict(),
+        },
+    )
+    keep = job.recipe.train.checkpoint
+    newest = sorted(saved_steps(job), reverse=True)[: keep.keep_last]
+    best = [step for _, step in progress.best_validations[: keep.keep_best]]
+    rotate(job.run.checkpoints, keep={*newest, *best})
+
+
+def saved_steps(job: "Job") -> list[int]:
+    """Steps that have a checkpoint folder."""
+    return [int(path.name.removeprefix("step-")) for path in job.run.checkpoints.glob("step-*")]
+
+
+def resume(job: "Job") -> Progress:
+    """Put the newest valid checkpoint back into model and optimizer; a run without one starts at step 0.
+
+    Raises CheckpointError if every checkpoint is damaged or belongs to another recipe.
+    """
+    if not any(job.run.checkpoints.glob("step-*")):
+        return Progress()
+    loaded = load_newest(job.run.checkpoints, identity=job.identity)
+    for note in loaded.notes:
+        job.listener.warn(note)
+    restore_weights(job, loaded)
+    restore_optimizer(job.optimizer, job.parameters, loaded.tensors["optimizer"], loaded.facts["optimizer_numbers"])
+    job.scaler.load_state_dict(_scaler_state(loaded.facts["loss_scale"]))
+    progress = Progress.from_facts(loaded.facts["progress"])
+    progress.resumed_from.append(progress.step)
+    job.listener.say(f"resuming at step {progress.step} of {job.order.total_steps}")
+    return progress
+
+
+def restore_weights(job: "Job", loaded: Loaded) -> None:
+    """Copy saved weights into the trained parameters; names and shapes were compared by the identity."""
+    with torch.no_grad():
+        for name, parameter in job.parameters.items():
+            parameter.copy_(loaded.tensors["weights"][name])
+
+
+def take_best(job: "Job", progress: Progress) -> None:
+    """End with the weights of the best validation, if the recipe says so and it is not the last step."""
+    if not job.recipe.train.checkpoint.load_best or not progress.best_validations:
+        return
+    loss, step = progress.best_validations[0]
+    if step != progress.step:
+        restore_weights(job, load_step(job.run.checkpoints, step, identity=job.identity))
+        job.listener.say(f"taking the weights of step {step}, whose validation loss was {loss:.4f}")
+
+
+def _scaler_state(state: dict[str, Any]) -> dict[str, Any]:
+    """A disabled scaler has an empty state, which it refuses to load back."""
+    return dict(state)

@@ -1,0 +1,321 @@
+"""The train stage: from prepared tokens and a base model to a trained model in the run's folder."""
+
+import dataclasses
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from luthier.config.method import FullMethod, LoraMethod, QloraMethod, ScratchMethod
+from luthier.config.recipe import Recipe
+from luthier.floor.errors import DataError, LuthierError
+from luthier.floor.log import Listener, Silent
+from luthier.floor.rundir import RunDir
+from luthier.floor.stop import StopFlag
+from luthier.knowledge.hardware import peak_flops_of
+from luthier.knowledge.model_folder import check_model_folder, find_model
+from luthier.modelling.adapters import add_adapter, save_trained, trained_parameters
+from luthier.modelling.attention import VARLEN, choose_attention
+from luthier.modelling.device import (
+    Precision,
+    choose_device,
+    choose_precision,
+    describe_device,
+    peak_memory_bytes,
+)
+from luthier.modelling.flops import training_flops_per_token
+from luthier.modelling.load import build_scratch, load_base
+from luthier.reports.data import DataReport
+from luthier.reports.provenance import gather_provenance
+from luthier.reports.train import BestCheckpoint, TrainReport
+from luthier.text.render import stop_ids
+from luthier.text.tokenizer import load_tokenizer
+from luthier.tokens.store import TokenStore
+from luthier.train.batches import BatchMaker
+from luthier.train.checkpoint import sweep
+from luthier.train.loop import Job, fit
+from luthier.train.metrics import MetricsFile
+from luthier.train.optimizer import build_optimizer
+from luthier.train.progress import Progress
+from luthier.train.row_order import RowOrder
+from luthier.train.save import resume, take_best
+from luthier.train.trackers import open_trackers
+from luthier.train.validate import Validator, pack_validation
+
+# Compiling a decoder layer takes about half a minute; a run shorter than this many steps does not earn it back.
+LEAST_STEPS_TO_COMPILE = 200
+
+
+def train(
+    recipe: Recipe, run: RunDir, *, listener: Listener | None = None, stop: StopFlag | None = None, again: bool = False
+) -> TrainReport:
+    """Train as the recipe says, going on from the newest valid checkpoint of the run if there is one.
+
+    The run keeps the model with its tokenizer, metrics.jsonl, the tracker's logs and the checkpoints. A finished run with the
+    same inputs is returned as it is.
+    """
+    listener, stop = listener or Silent(), stop or StopFlag()
+    data = DataReport.read(run.report("data"))
+    inputs_hash = hash_inputs(recipe, data)
+    if run.is_finished and not again:
+        report = TrainReport.read(run.report("train"))
+        if report.inputs_hash == inputs_hash:
+            return report
+    started = time.perf_counter()
+    job, base_fingerprint = prepare_job(recipe, run, data, listener, stop)
+    sweep(run.checkpoints)
+    progress = resume(job)
+    job.metrics.cut_back(progress.step)
+    job.trackers.start(progress.step)
+    try:
+        fit(job, progress)
+        take_best(job, progress)
+    finally:
+        job.trackers.close()
+    save_trained(job.model, job.tokenizer, run.model)
+    report = make_report(job, progress, inputs_hash=inputs_hash, base_fingerprint=base_fingerprint, seconds=time.perf_counter() - started)
+    return report.write(run.report("train"))
+
+
+def hash_inputs(recipe: Recipe, data: DataReport) -> str:
+    """Hash of everything that decides the result of training."""
+    parts = {
+        "model": recipe.model.model_dump(mode="json"),
+        "method": recipe.method.model_dump(mode="json"),
+        "train": recipe.train.model_dump(mode="json", exclude={"log", "threads"}),
+        "tokens": data.train.fingerprint,
+        "validation": data.validation.fingerprint if data.validation else None,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def prepare_job(
+    recipe: Recipe, run: RunDir, data: DataReport, listener: Listener, stop: StopFlag
+) -> tuple[Job, str]:
+    """Load model, tokenizer and tokens; returns the job and the base's fingerprint."""
+    if recipe.train.threads:
+        torch.set_num_threads(recipe.train.threads)
+    device = choose_device(recipe.model.device)
+    precision = choose_precision(recipe.train.precision, device)
+    tokenizer = load_tokenizer(Path(data.tokenizer))
+    store = open_store(Path(data.store) / "train")
+    order = RowOrder(store.lengths_N, recipe)
+    attention = choose_attention(recipe.model.attention, device)
+    model, fingerprint = make_model(recipe, tokenizer, device=device, precision=precision, attention=attention)
+    parameters = trained_parameters(model)
+    batches = make_batches(store, recipe, order, device=device, attention=attention, tokenizer=tokenizer)
+    if should_compile(recipe, device, order.total_steps):
+        compile_layers(model)
+        listener.say("compiling the decoder layers: the first steps take longer")
+    listener.say(describe(model, parameters, order, store, device, precision, attention))
+    job = Job(
+        recipe=recipe,
+        run=run,
+        model=model,
+        tokenizer=tokenizer,
+        parameters=parameters,
+        optimizer=build_optimizer(parameters, recipe.train.optimizer, lr=recipe.train.lr),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision.needs_scaler),
+        order=order,
+        batches=batches,
+        validator=make_validator(recipe, data, batches, tokenizer, listener),
+        precision=precision,
+        device=device,
+        identity=make_identity(recipe, data, fingerprint, parameters),
+        flops_per_token=training_flops_per_token(model),
+        peak_flops=peak_flops_of(describe_device(device)),
+        metrics=MetricsFile(run.metrics, listener),
+        trackers=open_trackers(
+            recipe.train.log.trackers,
+            logs=run.logs,
+            project=recipe.train.log.project,
+            run_name=run.name,
+            config=recipe.model_dump(mode="json"),
+            listener=listener,
+        ),
+        listener=listener,
+        stop=stop,
+    )
+    return job, fingerprint
+
+
+def open_store(folder: Path) -> TokenStore:
+    """The prepared tokens; raises DataError if they are damaged or gone."""
+    store = TokenStore.open(folder)
+    if store.trained_tokens == 0:
+        raise DataError(
+            "data-untrained",
+            "no token of the training rows carries loss",
+            where=str(folder),
+            fix="Look at what was prepared: luthier prepare RECIPE --again",
+        )
+    return store
+
+
+def make_model(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, *, device: torch.device, precision: Precision, attention: str
+) -> tuple[Any, str]:
+    """The model as the method wants it, seeded before any weight is made, and the base's fingerprint."""
+    method, seed = recipe.method, recipe.train.seed
+    if isinstance(method, ScratchMethod):
+        model: Any = build_scratch(method, tokenizer, device=device, attention=attention, seed=seed)
+        fingerprint = "scratch"
+    else:
+        assert recipe.model.name is not None, "the recipe refuses a missing model.name"
+        folder = find_model(recipe.model.name, recipe.model.revision)
+        fingerprint = check_model_folder(folder).fingerprint
+        # Frozen weights live in the format of the computation; trained ones keep fp32 masters.
+        dtype = torch.float32 if isinstance(method, FullMethod) else precision.dtype
+        quantization = method if isinstance(method, QloraMethod) else None
+        model = load_base(folder, dtype=dtype, device=device, attention=attention, quantization=quantization)
+    if recipe.train.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.enable_input_require_grads()
+    if isinstance(method, LoraMethod):
+        model = add_adapter(model, method, seed=seed)
+    return model, fingerprint
+
+
+def make_batches(
+    store: TokenStore,
+    recipe: Recipe,
+    order: RowOrder,
+    *,
+    device: torch.device,
+    attention: str,
+    tokenizer: PreTrainedTokenizerBase,
+) -> BatchMaker:
+    """How rows become tensors; on CUDA packs get one fixed shape, so that compiled layers see one shape."""
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    if attention != VARLEN or not recipe.train.packing:
+        return BatchMaker(store, device, attention, recipe.train.packing, pad_id or 0)
+    longest = int(store.lengths_N.max())
+    pack_tokens = max(recipe.pack_tokens(), longest)
+    return BatchMaker(
+        store,
+        device,
+        attention,
+        is_packed=True,
+        pad_id=pad_id or 0,
+        fixed_tokens=pack_tokens,
+        fixed_segments=order.most_rows_in_pack + pack_tokens // longest + 1,
+        most_row_tokens=longest,
+    )
+
+
+def should_compile(recipe: Recipe, device: torch.device, total_steps: int) -> bool:
+    """Compilation pays on CUDA for runs long enough to earn it back."""
+    if recipe.train.compile == "auto":
+        return device.type == "cuda" and recipe.train.packing and total_steps >= LEAST_STEPS_TO_COMPILE
+    return recipe.train.compile == "on"
+
+
+def compile_layers(model: nn.Module) -> None:
+    """Compile each decoder layer by itself: one graph serves them all, and the loop around stays plain Python."""
+    from luthier.modelling.losses import causal_model
+
+    for layer in causal_model(model).get_decoder().layers:
+        layer.compile()
+
+
+def make_validator(
+    recipe: Recipe, data: DataReport, batches: BatchMaker, tokenizer: PreTrainedTokenizerBase, listener: Listener
+) -> Validator | None:
+    """The validation rows, or None if there are none."""
+    if data.validation is None or data.validation.rows_kept == 0:
+        return None
+    store = TokenStore.open(Path(data.store) / "validation")
+    settings = recipe.train.validation
+    pack_tokens = max(recipe.pack_tokens(), int(store.lengths_N.max()))
+    longest = max(batches.most_row_tokens, int(store.lengths_N.max()))
+    packs = pack_validation(store, most_rows=settings.most_rows, pack_tokens=pack_tokens)
+    fixed = {}
+    if batches.fixed_tokens:
+        fixed = {
+            "fixed_tokens": pack_tokens,
+            "fixed_segments": max(batches.fixed_segments, max(map(len, packs)) + pack_tokens // longest + 1),
+            "most_row_tokens": longest,
+        }
+    return Validator(
+        batches=dataclasses.replace(batches, store=store, is_packed=True, **fixed),
+        packs=packs,
+        tokenizer=tokenizer,
+        sample_rows=tuple(range(min(settings.sample_prompts, store.rows))),
+        sample_new_tokens=settings.sample_new_tokens,
+        stop_ids=stop_ids(tokenizer),
+        listener=listener,
+    )
+
+
+def make_identity(
+    recipe: Recipe, data: DataReport, fingerprint: str, parameters: dict[str, nn.Parameter]
+) -> dict[str, str]:
+    """What must be the same for a resumed run to be the same run; a difference is refused by name."""
+    shapes = json.dumps({name: list(parameter.shape) for name, parameter in parameters.items()})
+    identity = {
+        "training tokens": data.train.fingerprint,
+        "base": fingerprint,
+        "trained tensors": hashlib.sha256(shapes.encode()).hexdigest(),
+    }
+    for section, settings in (("method", recipe.method), ("train", recipe.train)):
+        free = {"log", "checkpoint", "validation", "threads", "compile"}
+        for name, value in settings.model_dump(mode="json", exclude=free).items():
+            identity[f"{section}.{name}"] = json.dumps(value, sort_keys=True)
+    return identity
+
+
+def describe(
+    model: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    order: RowOrder,
+    store: TokenStore,
+    device: torch.device,
+    precision: Precision,
+    attention: str,
+) -> str:
+    """One line about what is about to run."""
+    trained = sum(parameter.numel() for parameter in parameters.values())
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return (
+        f"training {trained:,} of {total:,} parameters ({trained / total:.1%}) on {store.rows:,} rows, {store.tokens:,} tokens, "
+        f"for {order.total_steps:,} steps; {describe_device(device)}, {precision.name}, {attention}"
+    )
+
+
+def make_report(
+    job: Job, progress: Progress, *, inputs_hash: str, base_fingerprint: str, seconds: float
+) -> TrainReport:
+    """What the run was and what it reached."""
+    best = progress.best_validations[0] if progress.best_validations else None
+    if progress.first_loss is None or progress.last_loss is None:
+        raise LuthierError("train-empty", "no step was taken", fix="Raise train.epochs or train.most_steps.")
+    return TrainReport(
+        inputs_hash=inputs_hash,
+        seconds=seconds,
+        provenance=gather_provenance(device=describe_device(job.device)),
+        method=job.recipe.method.kind,
+        steps=progress.step,
+        epochs=job.order.epoch_at(progress.step),
+        rows_seen=progress.rows,
+        tokens_seen=progress.tokens,
+        trained_tokens_seen=progress.trained_tokens,
+        parameters_total=sum(parameter.numel() for parameter in job.model.parameters()),
+        parameters_trained=sum(parameter.numel() for parameter in job.parameters.values()),
+        precision=job.precision.name,
+        attention=job.batches.attention,
+        first_loss=progress.first_loss,
+        final_loss=progress.last_loss,
+        validation_loss=progress.validation_loss,
+        best=BestCheckpoint(step=best[1], validation_loss=best[0]) if best else None,
+        stopped_early=progress.stopped_early,
+        tokens_per_second=progress.tokens / max(progress.seconds, 1e-9),
+        peak_bytes=peak_memory_bytes(job.device),
+        resumed_from_steps=tuple(progress.resumed_from),
+        base=job.recipe.model.name or "scratch",
+        base_fingerprint=base_fingerprint,
+    )
