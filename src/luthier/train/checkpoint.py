@@ -12,12 +12,13 @@ synced, pointer replaced. A folder is never overwritten: a second save of a step
 State is safetensors and JSON; nothing here can run code from a file.
 """
 
+import json
 import os
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def save_checkpoint(root: Path, *, step: int, tensors: Tensors, facts: Mapping[s
         final = _fresh_name(root, step)
         with _temporary_folder(root, final.name) as temporary:
             names = [_save_tensors(temporary, stem, named) for stem, named in tensors.items()]
-            write_synced(temporary / FACTS, dict(facts))
+            write_synced(temporary / FACTS, json.dumps(facts, ensure_ascii=False, allow_nan=False))
             write_manifest(temporary, step=step, names=[*names, FACTS])
             sync_folder(temporary)
             os.rename(temporary, final)
@@ -86,25 +87,30 @@ def load_newest(root: Path, *, identity: Mapping[str, str], device: str | torch.
     """Load the newest valid checkpoint below `root`; damaged ones are set aside as `.bad-...`, never deleted.
 
     By step and not by the pointer, which a crash may leave one save behind. `identity` is what must equal
-    `facts["identity"]`: what the run trains and on what. A checkpoint that cannot be read at the moment is passed over and
-    left as it is. Raises CheckpointError: ckpt-none (nothing was ever saved), ckpt-bad (none is valid; lists each),
-    ckpt-mismatch; EnvironmentFault if the only ones left cannot be read.
+    `facts["identity"]`: what the run trains and on what. A checkpoint that cannot be read at the moment is passed
+    over and left as it is. Raises CheckpointError: ckpt-none (nothing was ever saved), ckpt-bad (none is valid; lists
+    each), ckpt-mismatch; EnvironmentFault if the only ones left cannot be read.
     """
     notes = _foreign(root)
-    unreadable = False
+    reasons: dict[str, str] = {}
+    is_unreadable = False
     for folder in reversed(list_checkpoints(root)):
         try:
             loaded = _load(folder, device=device)
         except DamagedCheckpoint as damage:
-            notes.append(f"{folder.name}: {damage}; set aside as {_quarantine(folder).name}")
+            aside = _quarantine(folder)
+            reasons[aside.name] = str(damage)
+            notes.append(f"{folder.name}: {damage}; set aside as {aside.name}")
         except OSError as fault:
-            unreadable = True
+            is_unreadable = True
             notes.append(f"{folder.name}: cannot be read now ({fault.strerror or fault}); left as it is")
         else:
             _check_identity(loaded, identity)
             _point_to(folder)
-            return Loaded(loaded.step, loaded.tensors, loaded.facts, folder, tuple(notes))
-    raise _nothing_valid(root, notes, unreadable=unreadable)
+            return replace(loaded, notes=tuple(notes))
+    if is_unreadable:
+        raise _unreadable(root, notes)
+    raise _nothing_valid(root, reasons)
 
 
 def load_step(root: Path, step: int, *, device: str | torch.device = "cpu") -> Loaded:
@@ -195,23 +201,27 @@ def check_room(root: Path, tensors: Tensors) -> None:
 def _save_tensors(folder: Path, stem: str, named: Mapping[str, torch.Tensor]) -> str:
     """Write one safetensors file and bring it to the disk; returns its name."""
     name = f"{stem}.safetensors"
-    assert FILE_NAME.fullmatch(name), f"{stem!r} is no file stem of a checkpoint"
+    assert re.match(FILE_NAME, name), f"{stem!r} is no file stem of a checkpoint"
     try:
-        # A clone where the storage is larger or shared: safetensors refuses memory that two tensors share.
-        save_file({key: _own_memory(tensor) for key, tensor in named.items()}, folder / name)
+        save_file(_separate(named), folder / name)
     except SafetensorError as fault:
         raise _as_os_error(fault) from fault
     sync_file(folder / name)
     return name
 
 
-def _own_memory(tensor: torch.Tensor) -> torch.Tensor:
-    moved = tensor.detach().to("cpu")
-    return (
-        moved.clone(memory_format=torch.contiguous_format)
-        if moved.data_ptr() == tensor.data_ptr()
-        else moved.contiguous()
-    )
+def _separate(named: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors on the CPU, each in memory of its own: safetensors refuses memory that two share."""
+    seen: set[int] = set()
+    separate: dict[str, torch.Tensor] = {}
+    for name, tensor in named.items():
+        moved = tensor.detach().to("cpu").contiguous()
+        memory = moved.untyped_storage()
+        if memory.data_ptr() in seen or memory.nbytes() != moved.nbytes:
+            moved = moved.clone()
+        seen.add(memory.data_ptr())
+        separate[name] = moved
+    return separate
 
 
 def _as_os_error(fault: SafetensorError) -> OSError:
@@ -330,44 +340,42 @@ def _check_identity(loaded: Loaded, identity: Mapping[str, str]) -> None:
         )
 
 
-def _nothing_valid(root: Path, notes: list[str], *, unreadable: bool) -> CheckpointError | EnvironmentFault:
-    if unreadable:
-        return EnvironmentFault(
-            "env-disk",
-            "no checkpoint can be read at the moment",
-            where=str(root),
-            problems=notes,
-            fix="Check the disk, then repeat the command; nothing was deleted.",
-        )
-    if not has_checkpoints(root):
+def _unreadable(root: Path, notes: list[str]) -> EnvironmentFault:
+    return EnvironmentFault(
+        "env-disk",
+        "no checkpoint can be read at the moment",
+        where=str(root),
+        problems=notes,
+        fix="Check the disk, then repeat the command; nothing was deleted.",
+    )
+
+
+def _nothing_valid(root: Path, reasons: Mapping[str, str]) -> CheckpointError:
+    quarantined = _quarantined(root)
+    if not quarantined:
         return CheckpointError(
             "ckpt-none",
             f"there is no checkpoint below {root}",
             where=str(root),
-            problems=notes,
+            problems=_foreign(root),
             fix="Start a new run: luthier train RECIPE",
         )
-    told = {note.split(":")[0] for note in notes}
-    notes += [
-        f"{path.name}: {_reason(path)}"
-        for path in _quarantined(root)
-        if path.name.removeprefix(BAD_PREFIX).split(".")[0] not in told
-    ]
     return CheckpointError(
         "ckpt-bad",
-        f"none of the {len(_quarantined(root))} checkpoints below {root} is valid",
+        f"none of the {len(quarantined)} checkpoints below {root} is valid",
         where=str(root),
-        problems=notes,
+        problems=[f"{path.name}: {reasons.get(path.name) or _reason(path)}" for path in quarantined],
         why="Starting again at step 0 would hide the loss, so it is yours to decide.",
         fix="Restore the folder from a backup, or start a new run: luthier train RECIPE",
     )
 
 
 def _reason(quarantined: Path) -> str:
+    """Why a folder was set aside by an earlier start; a person may have mended it since."""
     try:
         check_folder(quarantined)
     except DamagedCheckpoint as damage:
         return str(damage)
     except OSError as fault:
-        return str(fault.strerror or fault)
-    return "set aside earlier"
+        return f"cannot be read now ({fault.strerror or fault})"
+    return f"set aside earlier; rename it to {quarantined.name.removeprefix(BAD_PREFIX)} if you mended it"

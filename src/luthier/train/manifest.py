@@ -5,19 +5,17 @@ too, so one flipped bit anywhere in a checkpoint is found. Knows files only, no 
 """
 
 import hashlib
-import json
 import os
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from luthier.floor.files import sha256_of, sync_file
 
 MANIFEST = "manifest.json"
-FORMAT = "luthier-checkpoint-1"
-FILE_NAME = re.compile(r"[a-z0-9_]+\.(safetensors|json)")
+FILE_NAME = r"^[a-z0-9_]+\.(safetensors|json)$"
 # A manifest names a handful of files; anything larger is no manifest of ours and is not parsed.
 MANIFEST_BYTES = 1 << 20
 
@@ -26,26 +24,39 @@ class DamagedCheckpoint(Exception):
     """A folder is not the checkpoint that its manifest describes; the text says in which way."""
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What a checkpoint folder holds: file name -> (bytes, sha256)."""
+class FileFacts(BaseModel):
+    """What a file was when it was saved."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    size_bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What a checkpoint folder holds. File names are plain names: a manifest never reaches out of its folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal["luthier-checkpoint-1"] = "luthier-checkpoint-1"
     step: int
-    files: Mapping[str, tuple[int, str]]
+    files: dict[Annotated[str, Field(pattern=FILE_NAME)], FileFacts]
+    own_sha256: str = ""
+    """Hash of this manifest with an empty string in this place."""
+
+    def sealed(self) -> "Manifest":
+        """The manifest with its own hash in it."""
+        body = self.model_copy(update={"own_sha256": ""}).model_dump_json()
+        return self.model_copy(update={"own_sha256": hashlib.sha256(body.encode()).hexdigest()})
 
 
 def write_manifest(folder: Path, *, step: int, names: Sequence[str]) -> None:
     """Hash the named files of `folder` and write the manifest beside them, synced. OSError passes through."""
-    body: dict[str, Any] = {
-        "format": FORMAT,
-        "step": step,
-        "files": {
-            name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)}
-            for name in sorted(names)
-        },
+    files = {
+        name: FileFacts(size_bytes=(folder / name).stat().st_size, sha256=sha256_of(folder / name))
+        for name in sorted(names)
     }
-    body["sha256"] = _own_hash(body)
-    write_synced(folder / MANIFEST, body)
+    write_synced(folder / MANIFEST, Manifest(step=step, files=files).sealed().model_dump_json())
 
 
 def check_folder(folder: Path) -> Manifest:
@@ -55,21 +66,21 @@ def check_folder(folder: Path) -> Manifest:
     through, since it may be gone at the next try.
     """
     manifest = _read_manifest(folder)
-    for name, (size_bytes, sha256) in manifest.files.items():
+    for name, facts in manifest.files.items():
         path = folder / name
         if not path.is_file() or path.is_symlink():
             raise DamagedCheckpoint(f"{name} is missing")
         found_bytes = path.stat().st_size
-        if found_bytes != size_bytes:
-            raise DamagedCheckpoint(f"{name} has {found_bytes} bytes instead of {size_bytes}")
-        if sha256_of(path) != sha256:
+        if found_bytes != facts.size_bytes:
+            raise DamagedCheckpoint(f"{name} has {found_bytes} bytes instead of {facts.size_bytes}")
+        if sha256_of(path) != facts.sha256:
             raise DamagedCheckpoint(f"{name} has another sha256 than when it was saved")
     return manifest
 
 
-def write_synced(path: Path, value: Any) -> None:
-    """Write `value` as JSON into a folder that nobody reads yet, and bring it to the disk. OSError passes through."""
-    path.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+def write_synced(path: Path, text: str) -> None:
+    """Write a file into a folder that nobody reads yet, and bring it to the disk. OSError passes through."""
+    path.write_text(text, encoding="utf-8")
     sync_file(path)
 
 
@@ -78,21 +89,12 @@ def _read_manifest(folder: Path) -> Manifest:
     try:
         if os.path.getsize(path) > MANIFEST_BYTES:
             raise DamagedCheckpoint(f"{MANIFEST} is larger than any manifest")
-        body = json.loads(path.read_bytes())
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise DamagedCheckpoint(f"{MANIFEST} is missing: the checkpoint was never finished") from None
-    except (ValueError, RecursionError):
-        raise DamagedCheckpoint(f"{MANIFEST} is not readable JSON") from None
-    if not isinstance(body, dict) or body.get("format") != FORMAT:
-        raise DamagedCheckpoint(f"{MANIFEST} is not of the format {FORMAT}")
-    if body.pop("sha256", None) != _own_hash(body):
+    except ValidationError as fault:
+        reason = fault.errors()[0]["msg"]
+        raise DamagedCheckpoint(f"{MANIFEST} is no manifest of ours: {reason}") from fault
+    if manifest.sealed() != manifest:
         raise DamagedCheckpoint(f"{MANIFEST} was changed after it was written")
-    if any(not FILE_NAME.fullmatch(name) for name in body["files"]):
-        raise DamagedCheckpoint(f"{MANIFEST} names a file outside its folder")
-    return Manifest(
-        body["step"], {name: (entry["bytes"], entry["sha256"]) for name, entry in body["files"].items()}
-    )
-
-
-def _own_hash(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    return manifest
