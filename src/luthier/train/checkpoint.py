@@ -113,21 +113,29 @@ def load_newest(root: Path, *, identity: Mapping[str, str], device: str | torch.
     raise _nothing_valid(root, reasons)
 
 
-def load_step(root: Path, step: int, *, device: str | torch.device = "cpu") -> Loaded:
-    """Load the checkpoint of one step, for instance the best one. Raises CheckpointError (ckpt-bad) if it is not valid."""
+def load_step(
+    root: Path, step: int, *, identity: Mapping[str, str], device: str | torch.device = "cpu"
+) -> Loaded:
+    """Load the checkpoint of one step, for instance the best one.
+
+    Raises CheckpointError (ckpt-bad, ckpt-mismatch) if it cannot be used, EnvironmentFault if it cannot be read now.
+    """
     folders = [folder for folder in list_checkpoints(root) if step_of(folder) == step]
-    reason = "is not there"
+    reason = "it is not there"
     if folders:
         try:
             with disk_faults(folders[-1]):
-                return _load(folders[-1], device=device)
+                loaded = _load(folders[-1], device=device)
         except DamagedCheckpoint as damage:
             reason = str(damage)
+        else:
+            _check_identity(loaded, identity)
+            return loaded
     raise CheckpointError(
         "ckpt-bad",
         f"the checkpoint of step {step} cannot be used: {reason}",
         where=str(root),
-        fix=f"ls -la {root}",
+        fix=f"Look at what is there: ls -la {root}",
     )
 
 
