@@ -4,7 +4,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from luthier.config.base import Count, CountOrZero, Fraction, NotNegative, Number, Positive, Section, Text, Texts
+from luthier.config.base import (
+    Count,
+    CountOrZero,
+    Fraction,
+    NotNegative,
+    Number,
+    Positive,
+    Section,
+    Text,
+    Texts,
+)
 
 Beta = Annotated[Number, Field(ge=0, lt=1)]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "aim", "trackio", "comet_ml", "clearml", "neptune"]

@@ -1,0 +1,166 @@
+"""Other spellings of our settings: the guide's flat keys, translated at the door.
+
+A dialect is a table of names to places in the tree, with a converter where the value differs too. Nothing past the door knows of it.
+Within one layer (a file, or the command line) a setting may be spelt once or twice alike; two different values are a conflict.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from luthier.config.problems import Problem
+
+Path = tuple[str, ...]
+
+SCHEDULES = {
+    "cosine": "cosine",
+    "linear": "linear",
+    "constant": "constant",
+    "wsd": "wsd",
+    "constant_with_warmup": "constant",
+    "warmup_stable_decay": "wsd",
+}
+
+
+class Untranslatable(ValueError):
+    """A value that the dialect does not know, with the reason as its text."""
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _schedule(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith("${"):
+        return value
+    if not isinstance(value, str) or value not in SCHEDULES:
+        raise Untranslatable(f"must be one of: {', '.join(SCHEDULES)}")
+    return SCHEDULES[value]
+
+
+def _names(value: Any) -> Any:
+    return [value] if isinstance(value, str) and not value.startswith("${") else value
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A flat key: its place in the tree and what to do with its value."""
+
+    place: str
+    help: str
+    convert: Callable[[Any], Any] = _same
+
+    @property
+    def path(self) -> Path:
+        return tuple(self.place.split("."))
+
+
+GUIDE: dict[str, Flat] = {
+    "model_name": Flat("model.name", "The base model: a folder, a hub id, or `embedded`."),
+    "dataset_path": Flat("data.path", "A JSONL file, a folder of them, or a dataset id of the hub."),
+    "dataset_pattern": Flat("data.pattern", "Which files of the folder to read."),
+    "data_format": Flat("data.format", "What a row holds."),
+    "epochs": Flat("train.epochs", "Passes over the rows."),
+    "batch_size": Flat("train.batch_size", "Rows in a micro-batch."),
+    "lr": Flat("train.lr", "The highest learning rate."),
+    "gradient_accumulation_steps": Flat(
+        "train.gradient_accumulation_steps", "Micro-batches in an optimizer step."
+    ),
+    "max_length": Flat("data.max_length", "The most tokens of a row."),
+    "warmup_ratio": Flat("train.schedule.warmup_fraction", "The share of the steps spent warming up."),
+    "weight_decay": Flat("train.optimizer.weight_decay", "Decoupled weight decay."),
+    "lr_scheduler_type": Flat("train.schedule.kind", "The shape of the learning rate.", _schedule),
+    "bf16": Flat("train.precision", "Compute in bf16; with fp16 false as well: fp32."),
+    "fp16": Flat("train.precision", "Compute in fp16; with bf16 false as well: fp32."),
+    "lora_r": Flat("method.rank", "The rank of each adapter."),
+    "lora_alpha": Flat("method.alpha", "The adapter's output is scaled by alpha / rank."),
+    "lora_dropout": Flat("method.dropout", "Dropout on the adapter's input."),
+    "lora_target_modules": Flat("method.targets", "The linear modules that get an adapter.", _names),
+    "gradient_checkpointing": Flat("train.gradient_checkpointing", "Recompute activations to save memory."),
+    "logging_steps": Flat("train.log.logging_steps", "Steps between lines of metrics."),
+    "save_steps": Flat("train.checkpoint.save_steps", "Steps between checkpoints."),
+}
+PRECISION_FLAGS = ("bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One value that a person wrote: where it belongs, how they spelt the key, and where it stands."""
+
+    path: Path
+    value: Any
+    spelt: str
+    place: str
+
+
+@dataclass
+class Layer:
+    """What one file or the command line says, every key at its place in the tree."""
+
+    entries: dict[Path, Entry] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, entry: Entry) -> None:
+        """Take an entry; the same setting spelt two ways with different values is a conflict."""
+        earlier = self.entries.get(entry.path)
+        if earlier is not None and earlier.spelt != entry.spelt and not _alike(earlier.value, entry.value):
+            self.problems.append(
+                Problem(
+                    "cfg-conflict",
+                    entry.spelt,
+                    f" = {entry.value!r}, but {earlier.spelt} = {earlier.value!r} ({earlier.place}) sets the same: keep one of them",
+                    entry.place,
+                )
+            )
+        self.entries[entry.path] = entry
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return bool(one == other) or str(one) == str(other)
+
+
+def translate(entries: list[Entry]) -> Layer:
+    """The entries of one layer with the guide's flat keys put in their places.
+
+    A flat key is an entry whose path is its single name. Precision flags are read together: both true contradict each other,
+    one true is chosen, and none true means fp32.
+    """
+    layer = Layer()
+    flags: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.path[0] not in GUIDE or len(entry.path) > 1:
+            layer.add(entry)
+        elif entry.path[0] in PRECISION_FLAGS:
+            flags[entry.path[0]] = entry
+        else:
+            _translate_one(entry, layer)
+    if flags:
+        _translate_precision(flags, layer)
+    return layer
+
+
+def _translate_one(entry: Entry, layer: Layer) -> None:
+    flat = GUIDE[entry.path[0]]
+    try:
+        value = flat.convert(entry.value)
+    except Untranslatable as reason:
+        layer.problems.append(Problem("cfg-range", entry.spelt, f" = {entry.value}: {reason}", entry.place))
+        return
+    layer.add(Entry(flat.path, value, entry.spelt, entry.place))
+
+
+def _translate_precision(flags: dict[str, Entry], layer: Layer) -> None:
+    wrong = [flag for flag in flags.values() if not isinstance(flag.value, bool)]
+    for flag in wrong:
+        text = f" = {flag.value!r}: must be true or false"
+        layer.problems.append(Problem("cfg-type", flag.spelt, text, flag.place))
+    if wrong:
+        return
+    chosen = [flag for flag in flags.values() if flag.value]
+    if len(chosen) > 1:
+        text = f" and {chosen[1].spelt} are both true: one run computes in one format"
+        layer.problems.append(Problem("cfg-conflict", chosen[0].spelt, text, chosen[0].place))
+        return
+    decisive = chosen[0] if chosen else next(iter(flags.values()))
+    value = decisive.path[0] if chosen else "fp32"
+    layer.add(Entry(("train", "precision"), value, decisive.spelt, decisive.place))

@@ -1,0 +1,87 @@
+"""The settings of the recipe as a list: walked from the pydantic sections, so that there is one schema and no second list of names."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from luthier.config.base import Section
+from luthier.config.method import FullMethod, LoraMethod, QloraMethod, ScratchMethod
+from luthier.config.recipe import Recipe
+
+METHODS: dict[str, type[Section]] = {
+    "lora": LoraMethod,
+    "qlora": QloraMethod,
+    "full": FullMethod,
+    "scratch": ScratchMethod,
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One leaf of the recipe; `kinds` are the values of `method.kind` that have it (empty: every one)."""
+
+    path: tuple[str, ...]
+    section: type[Section]
+    info: FieldInfo
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.path)
+
+    @property
+    def help(self) -> str:
+        return self.info.description or ""
+
+
+@cache
+def settings() -> dict[str, Setting]:
+    """Every setting by its dotted name, in the order of the schema; those of all method kinds."""
+    found: dict[str, Setting] = {}
+    for name, info in Recipe.model_fields.items():
+        if name != "method":
+            found |= {setting.name: setting for setting in _walk(info, Recipe, (name,))}
+    for kind, section in METHODS.items():
+        for setting in _walk_section(section, ("method",)):
+            kinds = (*found[setting.name].kinds, kind) if setting.name in found else (kind,)
+            found[setting.name] = Setting(setting.path, section, setting.info, kinds)
+    return found
+
+
+@cache
+def section_names() -> frozenset[str]:
+    """The dotted names that hold settings: `train`, `train.optimizer`, ..."""
+    return frozenset(
+        ".".join(setting.path[:cut]) for setting in settings().values() for cut in range(1, len(setting.path))
+    )
+
+
+def _walk(info: FieldInfo, section: type[Section], path: tuple[str, ...]) -> Iterator[Setting]:
+    inner = section_of(info.annotation)
+    if inner is None:
+        yield Setting(path, section, info)
+    else:
+        yield from _walk_section(inner, path)
+
+
+def _walk_section(section: type[Section], path: tuple[str, ...]) -> Iterator[Setting]:
+    for name, info in section.model_fields.items():
+        yield from _walk(info, section, (*path, name))
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """The section that a field holds, if it holds one."""
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+
+
+def choices_of(annotation: Any) -> tuple[Any, ...]:
+    """The values that a Literal allows, wherever it is wrapped; empty if there is none."""
+    origin = get_origin(annotation)
+    if origin is Annotated or origin is Union or str(origin) == "<class 'types.UnionType'>":
+        return tuple(choice for argument in get_args(annotation) for choice in choices_of(argument))
+    if str(origin) == "typing.Literal":
+        return get_args(annotation)
+    return ()
