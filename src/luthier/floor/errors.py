@@ -133,6 +133,7 @@ FAULTS: dict[str, str] = {
     "data-json": "A line is not a JSON object.",
     "data-field": "A row lacks a field of its format, or the field has another type.",
     "data-enc": "A file is not UTF-8.",
+    "data-trunc": "The last line of a file is cut off.",
     "data-line": "A line is longer than the limit.",
     "data-depth": "A row is nested deeper than any row of the known formats.",
     "data-surr": "A text holds half of a surrogate pair, which is no Unicode text.",

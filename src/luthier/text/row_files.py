@@ -1,0 +1,73 @@
+"""Find the files that a data path and a pattern name, and refuse what is no file of rows."""
+
+import stat
+from pathlib import Path
+
+from luthier.floor.errors import DataError, EnvironmentFault
+from luthier.floor.lookup import nearest
+
+# Regular files by their looks, whose content is the machine's and not the user's.
+SYSTEM_FOLDERS = (Path("/proc"), Path("/sys"))
+
+
+def find_files(path: Path, pattern: str) -> list[Path]:
+    """The files to read, sorted by name: `path` itself, or the files of the folder that match `pattern`.
+
+    Raises DataError: data-missing if nothing is there, data-path for a device, a pipe or a pattern that leaves the folder.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as fault:
+        raise _missing(path) from fault
+    except OSError as fault:
+        raise EnvironmentFault(
+            "env-permission", f"cannot look at {path}: {fault.strerror}", where=str(path)
+        ) from fault
+    if not stat.S_ISDIR(mode):
+        _check_file(path, mode)
+        return [path]
+    if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+        raise DataError(
+            "data-path", f"the pattern {pattern!r} leaves the folder {path}", where="data.pattern"
+        )
+    found = sorted(file for file in path.glob(pattern) if not file.is_dir())
+    if not found:
+        raise _no_match(path, pattern)
+    for file in found:
+        if not file.exists():
+            raise _missing(file)
+        _check_file(file, file.stat().st_mode)
+    return found
+
+
+def _check_file(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise DataError(
+            "data-path", f"{path} is no regular file", where=str(path), fix="Name a file or a folder."
+        )
+    if any(folder in path.resolve().parents for folder in SYSTEM_FOLDERS):
+        raise DataError("data-path", f"{path} belongs to the system and holds no rows", where=str(path))
+
+
+def _missing(path: Path) -> DataError:
+    folder = path.parent
+    near = nearest(path.name, [other.name for other in folder.iterdir()]) if folder.is_dir() else []
+    hint = f"; did you mean {folder / near[0]}?" if near else ""
+    fix = "Set data.path to a JSONL file or a folder of them."
+    return DataError("data-missing", f"there is no {path}{hint}", where="data.path", fix=fix)
+
+
+def _no_match(path: Path, pattern: str) -> DataError:
+    there = sorted(file.name for file in path.iterdir())
+    shown = (
+        f"The folder holds: {', '.join(there[:8])}{' ...' if len(there) > 8 else ''}"
+        if there
+        else "It is empty."
+    )
+    return DataError(
+        "data-missing",
+        f"no file in {path} matches {pattern!r}",
+        where="data.pattern",
+        why=shown,
+        fix="Set data.pattern or data.path.",
+    )

@@ -1,0 +1,111 @@
+"""Read rows from JSONL files, one at a time, and list what is wrong with them all at once.
+
+From the first fault on no row is handed out any more, yet every line is still judged, so that one message names the first
+twenty faults and their number. Whoever writes rows somewhere has to throw that away when DataError comes.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from luthier.config.data import Format
+from luthier.floor.errors import DataError
+from luthier.text.json_lines import HEAD_BYTES, LineFault, check_head, parse_object, read_lines
+from luthier.text.row_files import find_files
+from luthier.text.row_shapes import FIELDS, Message, Row, RowKind, guess_kind, make_row
+
+__all__ = ["Message", "Row", "RowKind", "find_files", "first_row", "read_rows"]
+
+MOST_PROBLEMS_SHOWN = 20
+
+
+def read_rows(
+    files: Sequence[Path], format: Format, *, unused_fields: Counter[str] | None = None
+) -> Iterator[Row]:
+    """Yield the rows of `files` in order. `auto` takes the format of the first row and refuses rows that differ.
+
+    `unused_fields` counts the rows that carry a field which their format does not use.
+    Raises DataError naming file:line of the first twenty faults (exit code 3), or that there is no row at all.
+    """
+    problems = _Problems()
+    kind: RowKind | None = None if format == "auto" else format
+    rows = 0
+    for file in files:
+        for line_number, line, is_ended in _lines_of(file, problems):
+            origin = f"{file}:{line_number}"
+            try:
+                fields = parse_object(line, is_ended=is_ended, path=file)
+                kind = kind or guess_kind(fields)
+                row = make_row(fields, kind, origin)
+            except LineFault as fault:
+                problems.add(origin, fault)
+                continue
+            rows += 1
+            if unused_fields is not None and len(fields) > len(FIELDS[kind]):
+                unused_fields.update(fields.keys() - FIELDS[kind])
+            if not problems.count:
+                yield row
+    problems.raise_if_any()
+    if not rows:
+        raise _empty(files)
+
+
+def first_row(files: Sequence[Path], format: Format) -> Row:
+    """The first row, to see what the files hold; raises DataError as `read_rows` does."""
+    return next(read_rows(files, format))
+
+
+def _lines_of(file: Path, problems: "_Problems") -> Iterator[tuple[int, bytes, bool]]:
+    """The lines of a file, or none of them if its first bytes show that it is no UTF-8 text."""
+    is_first = True
+    for number, line, is_ended in read_lines(file):
+        if is_first:
+            is_first = False
+            head = line[:HEAD_BYTES]
+            try:
+                check_head(head, file)
+            except LineFault as fault:
+                problems.add(str(file), fault)
+                return
+        yield number, line, is_ended
+
+
+class _Problems:
+    """The first faults in full, the rest as a number."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[tuple[str, LineFault]] = []
+
+    def add(self, origin: str, fault: LineFault) -> None:
+        self.count += 1
+        if len(self._first) < MOST_PROBLEMS_SHOWN:
+            self._first.append((origin, fault))
+
+    def raise_if_any(self) -> None:
+        if not self.count:
+            return
+        origin, fault = self._first[0]
+        if self.count == 1:
+            raise DataError(
+                fault.code, fault.what, where=origin, fix="Mend that line, then repeat the command."
+            )
+        more = self.count - len(self._first)
+        listed = [f"{place}: {found.what}" for place, found in self._first]
+        raise DataError(
+            fault.code,
+            f"the data has {self.count} faults",
+            where=origin,
+            problems=[*listed, f"... and {more} more"] if more else listed,
+            fix="Mend those lines, then repeat the command.",
+        )
+
+
+def _empty(files: Sequence[Path]) -> DataError:
+    names = ", ".join(str(file) for file in files[:5]) + (" ..." if len(files) > 5 else "")
+    return DataError(
+        "data-empty",
+        f"there is no row in {names}",
+        where=names,
+        fix='Give one row a line, such as {"prompt": "...", "completion": "..."}',
+    )
