@@ -143,17 +143,28 @@ def attend_segments(
     if segments is None:
         is_causal = attention_mask is None and query_BHTD.shape[2] > 1
         out_BHTD = functional.scaled_dot_product_attention(
-            query_BHTD, key_BKTD, value_BKTD, attn_mask=attention_mask, dropout_p=dropout, is_causal=is_causal, scale=scaling
+            query_BHTD,
+            key_BKTD,
+            value_BKTD,
+            attn_mask=attention_mask,
+            dropout_p=dropout,
+            is_causal=is_causal,
+            scale=scaling,
         )
         return out_BHTD.transpose(1, 2), None
     heads, width = query_BHTD.shape[1], query_BHTD.shape[3]
     results = []
     for stack in segments.stacks:
         parts = [
-            part[0].index_select(1, stack.gather).view(heads, stack.rows, stack.longest, width).transpose(0, 1)
+            part[0]
+            .index_select(1, stack.gather)
+            .view(heads, stack.rows, stack.longest, width)
+            .transpose(0, 1)
             for part in (query_BHTD, key_BKTD, value_BKTD)
         ]
-        out_SHLD = functional.scaled_dot_product_attention(*parts, dropout_p=dropout, is_causal=True, scale=scaling)
+        out_SHLD = functional.scaled_dot_product_attention(
+            *parts, dropout_p=dropout, is_causal=True, scale=scaling
+        )
         results.append(out_SHLD.transpose(1, 2).reshape(stack.rows * stack.longest, heads, width))
     stacked = results[0] if len(results) == 1 else torch.cat(results)
     return stacked.index_select(0, segments.place).unsqueeze(0), None

@@ -29,7 +29,9 @@ def has_plain_head(model: nn.Module) -> bool:
     Models that scale their logits in other ways go through their own forward.
     """
     config = causal_model(model).config
-    return not any(getattr(config, name, None) not in (None, 1, 1.0) for name in ("logit_scale", "logits_scaling"))
+    return not any(
+        getattr(config, name, None) not in (None, 1, 1.0) for name in ("logit_scale", "logits_scaling")
+    )
 
 
 def hidden_states(model: nn.Module, ids_BT: Tensor, position_ids_BT: Tensor, **attention: Any) -> Tensor:
@@ -73,7 +75,9 @@ def summed_loss(
     for start in range(0, len(targets_N), rows):
         chunk = slice(start, start + rows)
         # The chunk's logits are computed again in the backward pass instead of being kept.
-        total = total + checkpoint(_chunk_loss, model, hidden_NC[chunk], targets_N[chunk], use_reentrant=False)
+        total = total + checkpoint(
+            _chunk_loss, model, hidden_NC[chunk], targets_N[chunk], use_reentrant=False
+        )
     return total
 
 
@@ -98,7 +102,9 @@ def token_losses(
     rows = chunk_rows(model, hidden_NC.device)
     pieces = [
         functional.cross_entropy(
-            head_logits(model, hidden_NC[start : start + rows]), targets_N[start : start + rows], reduction="none"
+            head_logits(model, hidden_NC[start : start + rows]),
+            targets_N[start : start + rows],
+            reduction="none",
         )
         for start in range(0, len(targets_N), rows)
     ]

@@ -99,15 +99,13 @@ def fit(job: Job, progress: Progress) -> None:
         is_last = progress.step == job.order.total_steps
         if progress.step % train.log.logging_steps == 0 or is_last or progress.step == 1:
             log_step(job, progress, clock, lr=lr, grad_norm=result.grad_norm)
-        if validation_due(job, ends_epoch=step.ends_epoch, is_last=is_last, number=progress.step):
+        is_validated = validation_due(job, ends_epoch=step.ends_epoch, is_last=is_last, number=progress.step)
+        if is_validated:
             validate(job, progress)
-            save_progress(job, progress)
-            clock.restart()
-        elif is_last or (train.checkpoint.save_steps and progress.step % train.checkpoint.save_steps == 0):
+        if is_validated or is_last or job.stop.is_set or save_due(job, progress.step):
             save_progress(job, progress)
             clock.restart()
         if job.stop.is_set and not is_last:
-            save_progress(job, progress)
             raise job.stop.error(
                 f"stopped after step {progress.step} of {job.order.total_steps}; a checkpoint is saved",
                 fix=f"Go on where it stopped: luthier train --resume {job.run.path}",
@@ -130,7 +128,12 @@ def take_step(job: Job, micro_batches: list[list[int]], *, number: int) -> StepR
     norm = gradient_norm(job)
     loss_value, norm_value = float(loss_sum), float(norm)
     overflowed = job.scaler.is_enabled() and math.isfinite(loss_value) and not math.isfinite(norm_value)
-    if overflowed and job.scaler.get_scale() <= LEAST_LOSS_SCALE or not overflowed and not math.isfinite(norm_value + loss_value):
+    if (
+        overflowed
+        and job.scaler.get_scale() <= LEAST_LOSS_SCALE
+        or not overflowed
+        and not math.isfinite(norm_value + loss_value)
+    ):
         raise non_finite(job, batches, loss=loss_value, norm=norm_value, number=number)
     job.scaler.step(job.optimizer)
     job.scaler.update()
@@ -159,7 +162,9 @@ def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractC
     return torch.autocast(device.type, dtype=precision.dtype)
 
 
-def non_finite(job: Job, batches: list[MicroBatch], *, loss: float, norm: float, number: int) -> UnhealthyError:
+def non_finite(
+    job: Job, batches: list[MicroBatch], *, loss: float, norm: float, number: int
+) -> UnhealthyError:
     """The error that names step and rows; the step was not taken, so weights and checkpoints are clean."""
     rows = [row for batch in batches for row in batch.rows]
     origins = ", ".join(job.batches.store.origin(row) for row in rows[:8])
@@ -238,9 +243,13 @@ def log_step(job: Job, progress: Progress, clock: Clock, *, lr: float, grad_norm
     }
     progress.window_loss, progress.window_targets = 0.0, 0
     job.metrics.append(entry)
-    job.trackers.log(progress.step, {f"train/{name}": value for name, value in entry.items() if isinstance(value, float)})
+    job.trackers.log(
+        progress.step, {f"train/{name}": value for name, value in entry.items() if isinstance(value, float)}
+    )
     left = clock.seconds_left(progress, job.order.total_steps)
-    job.listener.progress("training", progress.step, job.order.total_steps, progress_detail(entry, seconds_left=left))
+    job.listener.progress(
+        "training", progress.step, job.order.total_steps, progress_detail(entry, seconds_left=left)
+    )
 
 
 def validation_due(job: Job, *, ends_epoch: bool, is_last: bool, number: int) -> bool:
@@ -249,6 +258,12 @@ def validation_due(job: Job, *, ends_epoch: bool, is_last: bool, number: int) ->
         return False
     every = job.recipe.train.validation.every_steps
     return is_last or (number % every == 0 if every else ends_epoch)
+
+
+def save_due(job: Job, number: int) -> bool:
+    """Whether a checkpoint is written after this step for its own sake."""
+    every = job.recipe.train.checkpoint.save_steps
+    return bool(every) and number % every == 0
 
 
 def validate(job: Job, progress: Progress) -> None:
@@ -263,7 +278,14 @@ def validate(job: Job, progress: Progress) -> None:
     progress.validation_is_due = False
     settings = job.recipe.train
     is_best = progress.note_validation(found.loss, keep_best=settings.checkpoint.keep_best)
-    job.metrics.append({"step": progress.step, "validation_loss": found.loss, "validation_tokens": found.targets, "samples": found.samples})
+    job.metrics.append(
+        {
+            "step": progress.step,
+            "validation_loss": found.loss,
+            "validation_tokens": found.targets,
+            "samples": found.samples,
+        }
+    )
     job.trackers.log(progress.step, {"validation/loss": found.loss})
     for name, text in found.samples.items():
         job.trackers.text(progress.step, name, text)

@@ -45,7 +45,9 @@ class MetricsFile:
                 file.write(line)
         except OSError as fault:
             if not self._has_warned:
-                self._listener.warn(f"cannot write {self._path}: {fault.strerror}; training goes on without it")
+                self._listener.warn(
+                    f"cannot write {self._path}: {fault.strerror}; training goes on without it"
+                )
                 self._has_warned = True
 
 
@@ -61,4 +63,3 @@ def progress_detail(entry: Mapping[str, Any], *, seconds_left: float) -> str:
         parts.append(f"{entry['share_of_peak']:.0%} of peak")
     parts += [f"{format_bytes(entry['peak_bytes'])} peak", f"{format_duration(seconds_left)} left"]
     return "  ".join(parts)
-

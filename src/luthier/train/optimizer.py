@@ -14,7 +14,9 @@ from luthier.config.train import OptimizerConfig
 from luthier.floor.errors import CheckpointError, EnvironmentFault
 
 
-def build_optimizer(parameters: Mapping[str, nn.Parameter], config: OptimizerConfig, *, lr: float) -> Optimizer:
+def build_optimizer(
+    parameters: Mapping[str, nn.Parameter], config: OptimizerConfig, *, lr: float
+) -> Optimizer:
     """AdamW with decay on matrices only, as Hugging Face does; fused where torch has a fused kernel.
 
     Raises EnvironmentFault if the 8-bit optimizer is asked for and bitsandbytes is not installed.
@@ -56,7 +58,9 @@ def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
-def optimizer_tensors(optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def optimizer_tensors(
+    optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The state as tensors named `parameter:slot`, and the slots that are plain numbers."""
     tensors: dict[str, Tensor] = {}
     numbers: dict[str, Any] = {}

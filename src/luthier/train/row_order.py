@@ -42,7 +42,9 @@ class RowOrder:
         self._batch_size = recipe.train.batch_size
         self._packs_per_step = max(1, round(recipe.train.tokens_per_step / self._pack_tokens))
         if len(lengths_N) == 0:
-            raise UnhealthyError("train-empty", "there is no row to train on", fix="Look at the data: luthier prepare RECIPE")
+            raise UnhealthyError(
+                "train-empty", "there is no row to train on", fix="Look at the data: luthier prepare RECIPE"
+            )
         self.most_rows_in_pack = self._rows_per_step
         self._steps_by_epoch = self._count_steps(math.ceil(recipe.train.epochs))
         planned = self._planned_steps(recipe.train.epochs)
@@ -74,12 +76,16 @@ class RowOrder:
         ends_epoch = first + 1 == self._steps_by_epoch[epoch]
         if not self._rows_per_step:
             packs = self._packs_of_epoch(epoch)
-            return Step(epoch, packs[first * self._packs_per_step : (first + 1) * self._packs_per_step], ends_epoch)
+            return Step(
+                epoch, packs[first * self._packs_per_step : (first + 1) * self._packs_per_step], ends_epoch
+            )
         rows = self._order(epoch)[first * self._rows_per_step : (first + 1) * self._rows_per_step]
         if self._packing:
             packs = pack_rows([int(self._lengths_N[row]) for row in rows], pack_tokens=self._pack_tokens)
             return Step(epoch, [[int(rows[index]) for index in pack] for pack in packs], ends_epoch)
-        chunks = [rows[start : start + self._batch_size].tolist() for start in range(0, len(rows), self._batch_size)]
+        chunks = [
+            rows[start : start + self._batch_size].tolist() for start in range(0, len(rows), self._batch_size)
+        ]
         return Step(epoch, chunks, ends_epoch)
 
     def epoch_at(self, steps_done: int) -> float:
@@ -101,6 +107,9 @@ class RowOrder:
         for start in range(0, len(order), WINDOW_ROWS):
             window = order[start : start + WINDOW_ROWS]
             lengths = [int(length) for length in self._lengths_N[window]]
-            packs += [[int(window[index]) for index in pack] for pack in pack_rows(lengths, pack_tokens=self._pack_tokens)]
+            packs += [
+                [int(window[index]) for index in pack]
+                for pack in pack_rows(lengths, pack_tokens=self._pack_tokens)
+            ]
         # The last packs of a window are the emptiest; without a second shuffle they would meet in the same steps.
         return [packs[index] for index in permutation(len(packs), seed=self._seed, epoch=epoch)]

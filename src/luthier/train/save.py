@@ -3,11 +3,20 @@
 Randomness and row order are functions of (seed, step), so there is nothing else to keep.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from luthier.train.checkpoint import Loaded, load_newest, load_step, rotate, save_checkpoint
+from luthier.train.checkpoint import (
+    Loaded,
+    has_checkpoints,
+    list_checkpoints,
+    load_newest,
+    load_step,
+    rotate,
+    save_checkpoint,
+    step_of,
+)
 from luthier.train.optimizer import optimizer_tensors, restore_optimizer
 from luthier.train.progress import Progress
 
@@ -33,14 +42,9 @@ def save_progress(job: "Job", progress: Progress) -> None:
         },
     )
     keep = job.recipe.train.checkpoint
-    newest = sorted(saved_steps(job), reverse=True)[: keep.keep_last]
+    newest = sorted({step_of(folder) for folder in list_checkpoints(job.run.checkpoints)})[-keep.keep_last :]
     best = [step for _, step in progress.best_validations[: keep.keep_best]]
     rotate(job.run.checkpoints, keep={*newest, *best})
-
-
-def saved_steps(job: "Job") -> list[int]:
-    """Steps that have a checkpoint folder."""
-    return [int(path.name.removeprefix("step-")) for path in job.run.checkpoints.glob("step-*")]
 
 
 def resume(job: "Job") -> Progress:
@@ -48,14 +52,17 @@ def resume(job: "Job") -> Progress:
 
     Raises CheckpointError if every checkpoint is damaged or belongs to another recipe.
     """
-    if not any(job.run.checkpoints.glob("step-*")):
+    if not has_checkpoints(job.run.checkpoints):
         return Progress()
     loaded = load_newest(job.run.checkpoints, identity=job.identity)
     for note in loaded.notes:
         job.listener.warn(note)
     restore_weights(job, loaded)
-    restore_optimizer(job.optimizer, job.parameters, loaded.tensors["optimizer"], loaded.facts["optimizer_numbers"])
-    job.scaler.load_state_dict(_scaler_state(loaded.facts["loss_scale"]))
+    restore_optimizer(
+        job.optimizer, job.parameters, loaded.tensors["optimizer"], loaded.facts["optimizer_numbers"]
+    )
+    if job.scaler.is_enabled():
+        job.scaler.load_state_dict(loaded.facts["loss_scale"])
     progress = Progress.from_facts(loaded.facts["progress"])
     progress.resumed_from.append(progress.step)
     job.listener.say(f"resuming at step {progress.step} of {job.order.total_steps}")
@@ -77,8 +84,3 @@ def take_best(job: "Job", progress: Progress) -> None:
     if step != progress.step:
         restore_weights(job, load_step(job.run.checkpoints, step, identity=job.identity))
         job.listener.say(f"taking the weights of step {step}, whose validation loss was {loss:.4f}")
-
-
-def _scaler_state(state: dict[str, Any]) -> dict[str, Any]:
-    """A disabled scaler has an empty state, which it refuses to load back."""
-    return dict(state)

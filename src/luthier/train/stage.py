@@ -52,7 +52,12 @@ LEAST_STEPS_TO_COMPILE = 200
 
 
 def train(
-    recipe: Recipe, run: RunDir, *, listener: Listener | None = None, stop: StopFlag | None = None, again: bool = False
+    recipe: Recipe,
+    run: RunDir,
+    *,
+    listener: Listener | None = None,
+    stop: StopFlag | None = None,
+    again: bool = False,
 ) -> TrainReport:
     """Train as the recipe says, going on from the newest valid checkpoint of the run if there is one.
 
@@ -78,7 +83,13 @@ def train(
     finally:
         job.trackers.close()
     save_trained(job.model, job.tokenizer, run.model)
-    report = make_report(job, progress, inputs_hash=inputs_hash, base_fingerprint=base_fingerprint, seconds=time.perf_counter() - started)
+    report = make_report(
+        job,
+        progress,
+        inputs_hash=inputs_hash,
+        base_fingerprint=base_fingerprint,
+        seconds=time.perf_counter() - started,
+    )
     return report.write(run.report("train"))
 
 
@@ -106,7 +117,9 @@ def prepare_job(
     store = open_store(Path(data.store) / "train")
     order = RowOrder(store.lengths_N, recipe)
     attention = choose_attention(recipe.model.attention, device)
-    model, fingerprint = make_model(recipe, tokenizer, device=device, precision=precision, attention=attention)
+    model, fingerprint = make_model(
+        recipe, tokenizer, device=device, precision=precision, attention=attention
+    )
     parameters = trained_parameters(model)
     batches = make_batches(store, recipe, order, device=device, attention=attention, tokenizer=tokenizer)
     if should_compile(recipe, device, order.total_steps):
@@ -158,7 +171,12 @@ def open_store(folder: Path) -> TokenStore:
 
 
 def make_model(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, *, device: torch.device, precision: Precision, attention: str
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    device: torch.device,
+    precision: Precision,
+    attention: str,
 ) -> tuple[Any, str]:
     """The model as the method wants it, seeded before any weight is made, and the base's fingerprint."""
     method, seed = recipe.method, recipe.train.seed
@@ -224,7 +242,11 @@ def compile_layers(model: nn.Module) -> None:
 
 
 def make_validator(
-    recipe: Recipe, data: DataReport, batches: BatchMaker, tokenizer: PreTrainedTokenizerBase, listener: Listener
+    recipe: Recipe,
+    data: DataReport,
+    batches: BatchMaker,
+    tokenizer: PreTrainedTokenizerBase,
+    listener: Listener,
 ) -> Validator | None:
     """The validation rows, or None if there are none."""
     if data.validation is None or data.validation.rows_kept == 0:

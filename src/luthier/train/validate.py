@@ -37,7 +37,9 @@ class Validator:
     stop_ids: tuple[int, ...]
     listener: Listener
 
-    def measure(self, model: PreTrainedModel | PeftModel, *, step: int, stop: StopFlag) -> ValidationResult | None:
+    def measure(
+        self, model: PreTrainedModel | PeftModel, *, step: int, stop: StopFlag
+    ) -> ValidationResult | None:
         """Mean loss over all packs; None if a stop was asked for before the end."""
         model.eval()
         loss_sum, targets = 0.0, 0
@@ -75,7 +77,9 @@ class Validator:
         if stop.is_set:
             return None
         return {
-            self.tokenizer.decode(prompt, skip_special_tokens=True): self.tokenizer.decode(answer, skip_special_tokens=True)
+            self.tokenizer.decode(prompt, skip_special_tokens=True): self.tokenizer.decode(
+                answer, skip_special_tokens=True
+            )
             for prompt, answer in zip(prompts, answers, strict=True)
         }
 

@@ -1,0 +1,100 @@
+"""What a step holds depends on (seed, step) alone, and every epoch visits every row once."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from luthier.config.recipe import Recipe
+from luthier.floor.errors import UnhealthyError
+from luthier.train.row_order import RowOrder
+
+
+def recipe(**train: Any) -> Recipe:
+    return Recipe.model_validate({"model": {"name": "x"}, "data": {"max_length": 64}, "train": train})
+
+
+@given(
+    lengths=st.lists(st.integers(1, 64), min_size=1, max_size=80),
+    batch_size=st.integers(1, 5),
+    accumulation=st.integers(1, 4),
+    packing=st.booleans(),
+    tokens_dial=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_epoch_holds_every_row_once(
+    lengths: list[int], batch_size: int, accumulation: int, packing: bool, tokens_dial: bool
+) -> None:
+    train: dict[str, Any] = {"epochs": 2, "seed": 3}
+    if tokens_dial:
+        train |= {"tokens_per_step": 128, "pack_tokens": 64}
+    else:
+        train |= {"batch_size": batch_size, "gradient_accumulation_steps": accumulation, "packing": packing}
+    order = RowOrder(np.array(lengths), recipe(**train))
+    seen: dict[int, list[int]] = {0: [], 1: []}
+    ends = 0
+    for number in range(order.total_steps):
+        step = order.step(number)
+        ends += step.ends_epoch
+        for rows in step.micro_batches:
+            seen[step.epoch] += rows
+            if packing or tokens_dial:
+                assert sum(lengths[row] for row in rows) <= order._pack_tokens
+    assert ends == 2
+    assert sorted(seen[0]) == sorted(seen[1]) == list(range(len(lengths)))
+    assert order.epoch_at(order.total_steps) == 2
+
+
+def test_a_step_holds_the_same_rows_packed_or_not() -> None:
+    lengths = np.random.default_rng(0).integers(1, 64, size=50)
+    packed = RowOrder(lengths, recipe(batch_size=4, gradient_accumulation_steps=2))
+    plain = RowOrder(lengths, recipe(batch_size=4, gradient_accumulation_steps=2, packing=False))
+    assert packed.total_steps == plain.total_steps == 21
+    for number in range(packed.total_steps):
+        flat = [
+            sorted(row for rows in order.step(number).micro_batches for row in rows)
+            for order in (packed, plain)
+        ]
+        assert flat[0] == flat[1]
+
+
+def test_a_step_is_the_same_whoever_asks_first() -> None:
+    lengths = np.random.default_rng(0).integers(1, 64, size=300)
+    settings_ = {"tokens_per_step": 256, "pack_tokens": 128, "epochs": 3}
+    forward, backward = RowOrder(lengths, recipe(**settings_)), RowOrder(lengths, recipe(**settings_))
+    ahead = [forward.step(number) for number in range(forward.total_steps)]
+    back = [backward.step(number) for number in reversed(range(backward.total_steps))]
+    assert ahead == back[::-1]
+
+
+def test_packs_are_nearly_full_with_the_tokens_dial() -> None:
+    lengths = np.clip(np.random.default_rng(0).lognormal(3.5, 0.8, size=3000), 2, 512).astype(int)
+    config = Recipe.model_validate(
+        {
+            "model": {"name": "x"},
+            "data": {"max_length": 512},
+            "train": {"tokens_per_step": 8192, "pack_tokens": 2048},
+        }
+    )
+    order = RowOrder(lengths, config)
+    packs = [rows for number in range(order.total_steps // 3) for rows in order.step(number).micro_batches]
+    fill = sum(lengths[row] for rows in packs for row in rows) / (2048 * len(packs))
+    assert fill > 0.97
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1.0, 7), (0.5, 4), (2.5, 18)])
+def test_a_part_of_an_epoch_is_rounded_up_to_a_step(epochs: float, steps: int) -> None:
+    assert (
+        RowOrder(
+            np.full(50, 10), recipe(epochs=epochs, batch_size=8, gradient_accumulation_steps=1)
+        ).total_steps
+        == steps
+    )
+
+
+def test_no_rows_is_refused() -> None:
+    with pytest.raises(UnhealthyError) as caught:
+        RowOrder(np.array([], dtype=int), recipe())
+    assert caught.value.code == "train-empty"
