@@ -75,7 +75,11 @@ def choose_precision(setting: str, device: torch.device) -> Precision:
     if setting == "auto":
         return PRECISIONS[_best_precision(device)]
     if setting == "bf16" and not _has_bf16(device):
-        raise _lacks("bf16", device, "bf16 needs a GPU of compute capability 8.0 or later, or a CPU with bf16 instructions")
+        raise _lacks(
+            "bf16",
+            device,
+            "bf16 needs a GPU of compute capability 8.0 or later, or a CPU with bf16 instructions",
+        )
     if setting == "fp16" and not _has_fp16(device):
         raise _lacks("fp16", device, "fp16 needs a GPU of compute capability 7.0 or later")
     return PRECISIONS[setting]
