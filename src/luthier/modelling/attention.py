@@ -88,9 +88,10 @@ def register_attention() -> None:
     AttentionMaskInterface.register(VARLEN, _no_mask)
 
 
-def choose_attention(setting: str, device: torch.device) -> str:
+def choose_attention(setting: str, device: torch.device, *, computes_in_fp32: bool = False) -> str:
     """The name to give `from_pretrained(attn_implementation=...)` for `model.attention` on `device`.
 
+    The variable-length kernel takes 16-bit numbers only, so an fp32 computation is done segment-wise.
     Raises EnvironmentFault if variable-length attention is asked for where there is none.
     """
     register_attention()
@@ -98,13 +99,14 @@ def choose_attention(setting: str, device: torch.device) -> str:
         return setting
     if setting == "segments" or (setting == "auto" and device.type != "cuda"):
         return SEGMENTS
-    if device.type == "cuda" and _has_varlen():
+    if device.type == "cuda" and not computes_in_fp32 and _has_varlen():
         return VARLEN
     if setting == "auto":
         return SEGMENTS
     raise EnvironmentFault(
         "env-device",
-        f"model.attention = varlen needs a CUDA device and torch 2.10 or later; here: {device.type}, torch {torch.__version__}",
+        "model.attention = varlen needs a CUDA device, 16-bit precision and torch 2.10 or later; "
+        f"here: {device.type}, {'fp32' if computes_in_fp32 else '16 bits'}, torch {torch.__version__}",
         fix="Take the automatic choice: model.attention=auto",
     )
 
@@ -191,7 +193,10 @@ def attend_varlen(
         return attend_segments(module, query_BHTD, key_BKTD, value_BKTD, attention_mask, scaling, dropout)
     from torch.nn.attention.varlen import varlen_attn
 
-    query, key, value = (part[0].transpose(0, 1) for part in (query_BHTD, key_BKTD, value_BKTD))
+    # Rotary embeddings may leave queries and keys in fp32 under autocast; the kernel wants one 16-bit format.
+    query, key, value = (
+        part[0].transpose(0, 1).to(value_BKTD.dtype) for part in (query_BHTD, key_BKTD, value_BKTD)
+    )
     out_THD = varlen_attn(
         query,
         key,
