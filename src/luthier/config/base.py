@@ -31,9 +31,19 @@ def _finite(value: float) -> float:
     return value
 
 
-def _no_control_characters(value: str) -> str:
+def _printable(value: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise ValueError("must not hold control characters")
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in value):  # an argument that is not UTF-8
+        raise ValueError("must be Unicode text")
+    return value
+
+
+def _no_address(value: str) -> str:
+    if "://" in value:
+        raise ValueError("must be a path or a hub id, not an address: nothing is fetched from elsewhere")
+    if value != value.strip():
+        raise ValueError("must not begin or end with a space")
     return value
 
 
@@ -43,5 +53,6 @@ NotNegative = Annotated[Number, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0, le=2**40)]
 CountOrZero = Annotated[int, Field(ge=0, le=2**40)]
-Text = Annotated[str, AfterValidator(_no_control_characters), Field(min_length=1)]
+Text = Annotated[str, AfterValidator(_printable), Field(min_length=1)]
+PathOrId = Annotated[Text, AfterValidator(_no_address)]
 Texts = Annotated[tuple[Text, ...], Strict(False)]

@@ -1,39 +1,54 @@
 """The door: a file, what a run was made with and the words of a command line become one judged Recipe.
 
-Each is a layer; a later one wins: run config, file, command line. Hydra composes the layers (and follows interpolations), pydantic
-judges the result once, and every fault of all of them is reported together. Hydra never reads a file itself, and nothing is instantiated.
+Each is a layer; a later one wins: run config, files, command line. Hydra composes the layers and follows the
+interpolations, pydantic judges the result once, and every fault of all of them is reported together. Hydra never reads
+a file itself, and nothing is instantiated.
 """
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
-from luthier.config.dialects import GUIDE, PRECISION_FLAGS, Entry, Layer, Path, translate
+from luthier.config.dialects import GUIDE, Entry, Layer, Path, translate
+from luthier.config.find import (
+    Source,
+    find_option,
+    find_recipe,
+    folders_of,
+    list_recipes,
+    read_sources,
+    shown_place,
+)
 from luthier.config.judge import check_key, plain_words
+from luthier.config.method import LoraMethod
 from luthier.config.overrides import PLACE as LINE
 from luthier.config.overrides import Override, parse_overrides
-from luthier.config.problems import Problem, recipe_error
+from luthier.config.problems import Problem, recipe_error, show
 from luthier.config.recipe import Recipe
-from luthier.config.yaml_file import Document, read_yaml
-from luthier.floor.errors import RecipeError
+from luthier.config.yaml_file import read_yaml
 from luthier.floor.files import write_text
-from luthier.floor.lookup import nearest
+
+__all__ = ["Resolved", "find_recipe", "leaf_names", "list_recipes", "load_recipe", "read_config_used"]
+__all__ += ["resolved_tree", "write_config_used"]
 
 RUN_CONFIG = "run config"
 DEFAULT = "default"
-CONFIGS = FilePath("configs")
-PACKAGED = FilePath(__file__).parent.parent / "conf" / "recipe"
+_PRECISION = ("train", "precision")
+OPEN = "???"  # Hydra's sign for a value that somebody must give
 _FLAT_REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A judged recipe, and where each of its values came from: `configs/train.yaml:14`, `command line`, `run config` or `default`."""
+    """A judged recipe, and where each of its values came from.
+
+    An origin is `configs/train.yaml:14`, `command line`, `run config` or `default`.
+    """
 
     recipe: Recipe
     origins: dict[str, str]
@@ -46,63 +61,40 @@ def load_recipe(
 ) -> Resolved:
     """The recipe that `name` and the `key=value` words of the command line make.
 
-    `name` is a path, or the name of a recipe in ./configs or among those that ship with Luthier. `under` is an older recipe's resolved
-    tree (a run's config_used.yaml), which file and command line override.
+    `name` is a path, or the name of a recipe in ./configs or among those that ship with Luthier. `under` is an
+    older recipe's resolved tree (a run's config_used.yaml), which file and command line override.
     Raises RecipeError with every fault that was found.
     """
     file = find_recipe(name)
-    document = read_yaml(file, place=_place(file))
     words, problems = parse_overrides(overrides)
+    groups, words = _take_groups(words, file)
+    sources = read_sources(file, groups=groups)
     run_layer = translate(_flatten(under or {}, RUN_CONFIG))
-    file_layer = _layer_of(document)
-    line_layer = _line_layer(words)
-    problems += _remove(words, [run_layer, file_layer])
-    layers = [run_layer, file_layer, line_layer]
-    for layer in layers:
-        problems += layer.problems
+    layers = [run_layer, *(_layer_of(source) for source in sources)]
+    problems += _remove(words, layers)
+    layers.append(_line_layer(words, layers))
+    problems += [problem for layer in layers for problem in layer.problems]
     kind = _method_kind(layers)
     _forget_other_kind(run_layer, kind)
     problems += [problem for layer in layers for problem in _check_keys(layer, kind)]
-    return _judge(layers, problems, source=document.place)
+    return _judge(layers, problems, source=shown_place(file))
 
 
-def find_recipe(name: str | FilePath) -> FilePath:
-    """The file of a recipe that a person named. Raises RecipeError (cfg-file) with the nearest names."""
-    text = os.fspath(name)
-    candidates = [FilePath(text), FilePath(f"{text}.yaml")]
-    if text and os.sep not in text:
-        stem = text.removesuffix(".yaml")
-        candidates += [CONFIGS / f"{stem}.yaml", PACKAGED / f"{stem}.yaml"]
-    for candidate in candidates:
-        if os.path.isfile(candidate):  # unlike Path.is_file, False for names too long and for NUL
-            return candidate
-    raise _no_recipe(text)
-
-
-def list_recipes() -> dict[str, FilePath]:
-    """The recipes that a bare name finds: those of ./configs and, behind them, the packaged ones."""
-    found = {path.stem: path for path in sorted(PACKAGED.glob("*.yaml"))}
-    return found | {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
-
-
-def _no_recipe(text: str) -> RecipeError:
-    known = list_recipes()
-    near = nearest(FilePath(text).stem if "\0" not in text else "", known, at_most=3)
-    listed = ", ".join(near or sorted(known)) or "none; ./configs holds no recipe"
-    is_folder = os.path.isdir(text)
-    what = f"{text!r} is a folder, not a recipe" if is_folder else f"there is no recipe {text!r}"
-    return RecipeError(
-        "cfg-file",
-        what,
-        why=f"{'Nearest' if near else 'Known'} recipes: {listed}",
-        fix="List them: ls configs",
-    )
-
-
-def _place(file: FilePath) -> str:
-    if file.is_relative_to(PACKAGED):
-        return f"luthier/conf/recipe/{file.name}"
-    return str(file)
+def _take_groups(words: Sequence[Override], file: FilePath) -> tuple[dict[str, str], list[Override]]:
+    """`method=small` chooses the file method/small.yaml where there is one; the other words set values."""
+    folders = folders_of(file)
+    groups: dict[str, str] = {}
+    rest: list[Override] = []
+    for word in words:
+        if (
+            isinstance(word.value, str)
+            and word.key not in GUIDE
+            and find_option(word.key, word.value, folders)
+        ):
+            groups[word.key] = word.value
+        else:
+            rest.append(word)
+    return groups, rest
 
 
 def _flatten(tree: Mapping[str, Any], place: str, prefix: Path = ()) -> list[Entry]:
@@ -129,14 +121,17 @@ def _place_of_flat(name: str) -> str:
     return GUIDE[name].place if name in GUIDE else name
 
 
-def _layer_of(document: Document) -> Layer:
-    entries = _flatten(document.tree, document.place)
-    return translate(
-        [Entry(entry.path, entry.value, entry.spelt, document.place_of(entry.path)) for entry in entries]
-    )
+def _layer_of(source: Source) -> Layer:
+    """What a file says. Inside a section (a group's file), no key is a flat one."""
+    entries = [
+        Entry((*source.below, *entry.path), entry.value, ".".join((*source.below, *entry.path)),
+              source.document.place_of(entry.path))
+        for entry in _flatten(source.tree, "")
+    ]  # fmt: skip
+    return translate(entries)
 
 
-def _line_layer(words: Iterable[Override]) -> Layer:
+def _line_layer(words: Iterable[Override], below: Sequence[Layer]) -> Layer:
     entries: list[Entry] = []
     for word in words:
         if not word.removes:
@@ -144,7 +139,8 @@ def _line_layer(words: Iterable[Override]) -> Layer:
             for part in reversed(word.key.split(".")):
                 tree = {part: tree}
             entries += _flatten(tree, LINE)
-    return translate(entries)
+    precision = [layer.entries[_PRECISION].value for layer in below if _PRECISION in layer.entries]
+    return translate(entries, precision_below=precision[-1] if precision else None)
 
 
 def _remove(words: Iterable[Override], layers: Sequence[Layer]) -> list[Problem]:
@@ -154,20 +150,12 @@ def _remove(words: Iterable[Override], layers: Sequence[Layer]) -> list[Problem]
         if not word.removes:
             continue
         path = GUIDE[word.key].path if word.key in GUIDE else tuple(word.key.split("."))
-        found = False
-        for layer in layers:
-            for entry_path in [entry_path for entry_path in layer.entries if entry_path[: len(path)] == path]:
-                del layer.entries[entry_path]
-                found = True
+        found = [(layer, at) for layer in layers for at in layer.entries if at[: len(path)] == path]
+        for layer, at in found:
+            del layer.entries[at]
         if not found:
-            problems.append(
-                Problem(
-                    "cfg-unknown",
-                    f"~{word.key}",
-                    ": the recipe does not set it, so it cannot be removed",
-                    LINE,
-                )
-            )
+            text = "removes nothing: the recipe does not set it"
+            problems.append(Problem("cfg-unknown", f"~{word.key}", text, LINE))
     return problems
 
 
@@ -189,39 +177,26 @@ def _forget_other_kind(run_layer: Layer, kind: str) -> None:
 
 def _check_keys(layer: Layer, kind: str) -> list[Problem]:
     """The faults of a layer's keys, whose entries leave the layer so that the rest can be judged."""
-    problems = []
-    foreign = []
-    for path, entry in list(layer.entries.items()):
-        problem = check_key(entry, kind)
-        if problem is not None:
-            problems.append(problem)
-            del layer.entries[path]
-            if problem.code == "cfg-conflict":
-                foreign.append(entry)
-    if not foreign:
-        return problems
-    removal = " ".join(f"~{entry.spelt}" for entry in foreign)
-    fix = f"Remove them, in the file or on the line: {removal}"
+    found = {path: check_key(entry, kind) for path, entry in layer.entries.items()}
+    wrong = {path: problem for path, problem in found.items() if problem is not None}
+    foreign = [layer.entries[path].spelt for path, problem in wrong.items() if problem.code == "cfg-conflict"]
+    fix = f"Remove them, in the file or on the line: {' '.join(f'~{name}' for name in foreign)}"
+    for path in wrong:
+        del layer.entries[path]
     return [
-        Problem(
-            problem.code,
-            problem.key,
-            problem.text,
-            problem.place,
-            fix if problem.code == "cfg-conflict" else "",
-        )
-        for problem in problems
+        replace(problem, fix=fix) if problem.code == "cfg-conflict" else problem for problem in wrong.values()
     ]
 
 
 def _judge(layers: Sequence[Layer], problems: list[Problem], *, source: str) -> Resolved:
-    from pydantic import ValidationError
-
     entries = {path: entry for layer in layers for path, entry in layer.entries.items()}
+    problems += _open_values(entries, layers)
     tree = _compose(layers, entries, problems)
-    recipe = None
     if "method" in tree:
-        tree["method"].setdefault("kind", "lora")
+        tree["method"].setdefault(
+            "kind", LoraMethod().kind
+        )  # pydantic asks for the tag, which people may leave out
+    recipe = None
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as fault:
@@ -230,6 +205,31 @@ def _judge(layers: Sequence[Layer], problems: list[Problem], *, source: str) -> 
         raise recipe_error(problems, recipe=source)
     origins = {name: _origin(name, entries) for name in leaf_names(recipe.model_dump())}
     return Resolved(recipe, origins, (), source)
+
+
+def _open_values(entries: Mapping[Path, Entry], layers: Sequence[Layer]) -> list[Problem]:
+    """The values that are left open, and those whose `${...}` cannot be read; they leave the layers."""
+    found = {path: _open_value(entry) for path, entry in entries.items()}
+    for layer in layers:
+        for path in [path for path in layer.entries if found[path] is not None]:
+            del layer.entries[path]
+    return [problem for problem in found.values() if problem is not None]
+
+
+def _open_value(entry: Entry) -> Problem | None:
+    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.grammar_parser import parse
+
+    if entry.value == OPEN:
+        return Problem("cfg-missing", entry.spelt, f"is left open ({OPEN}): give it a value", entry.place)
+    for text in entry.value if isinstance(entry.value, list) else [entry.value]:
+        if isinstance(text, str) and "${" in text:
+            try:
+                parse(text)
+            except OmegaConfBaseException as fault:
+                words = f"is not readable: {str(fault).splitlines()[0]}"
+                return Problem("cfg-syntax", entry.spelt, words, entry.place, value=show(entry.value))
+    return None
 
 
 def _compose(
@@ -247,42 +247,35 @@ def _compose(
     store.store(name="luthier_recipe", node={"defaults": [*names, "_self_"]})
     with initialize(version_base="1.3", config_path=None):
         composed = compose(config_name="luthier_recipe")
-    problems += _unresolved(composed, entries)
+    unresolved = _unresolved(composed, entries)
+    problems += unresolved.values()
+    for path in unresolved:
+        _drop(composed, path)
     tree: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
     return tree
 
 
-def _unresolved(composed: Any, entries: Mapping[Path, Entry]) -> list[Problem]:
-    """The faults of interpolations and of values left open (`???`); those values leave the tree."""
+def _unresolved(composed: Any, entries: Mapping[Path, Entry]) -> dict[Path, Problem]:
+    """The settings whose interpolation leads nowhere or in a circle."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    problems = []
+    problems = {}
     for path, entry in entries.items():
-        key = ".".join(path)
-        if entry.value == "???":
-            problems.append(
-                Problem("cfg-missing", entry.spelt, " is left open (???): give it a value", entry.place)
-            )
-        elif "${" not in str(entry.value):
+        if "${" not in str(entry.value):
             continue
-        else:
-            try:
-                value = OmegaConf.select(composed, key, throw_on_missing=True)
-                if OmegaConf.is_config(value):
-                    OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
-                continue
-            except (OmegaConfBaseException, RecursionError) as fault:
-                reason = (
-                    "leads back to itself"
-                    if isinstance(fault, RecursionError)
-                    else str(fault).splitlines()[0]
-                )
-                problems.append(
-                    Problem("cfg-syntax", entry.spelt, f" = {entry.value}: {reason}", entry.place)
-                )
-        _drop(composed, path)
+        try:
+            value = OmegaConf.select(composed, ".".join(path))
+            if OmegaConf.is_config(value):
+                OmegaConf.to_container(value, resolve=True)
+        except (OmegaConfBaseException, RecursionError) as fault:
+            words = "leads back to itself" if _is_circle(fault) else str(fault).splitlines()[0]
+            problems[path] = Problem("cfg-syntax", entry.spelt, words, entry.place, value=show(entry.value))
     return problems
+
+
+def _is_circle(fault: Exception) -> bool:
+    return isinstance(fault, RecursionError) or "Recursive" in str(fault) or "parent node" in str(fault)
 
 
 def _drop(composed: Any, path: Path) -> None:
@@ -337,6 +330,3 @@ def write_config_used(resolved: Resolved, path: FilePath) -> None:
 def read_config_used(path: FilePath) -> dict[str, Any]:
     """The tree that write_config_used wrote, to be passed as `under`."""
     return read_yaml(path).tree
-
-
-assert all(flag in GUIDE for flag in PRECISION_FLAGS), "the precision flags are flat keys"

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from luthier.config.base import Count, Number, Section, Text
+from luthier.config.base import Count, Number, PathOrId, Section, Text
 
 Format = Literal["auto", "prompt_completion", "messages", "text"]
 
@@ -12,7 +12,7 @@ Format = Literal["auto", "prompt_completion", "messages", "text"]
 class DataConfig(Section):
     """Where the rows lie and how they become tokens."""
 
-    path: Text = "./data"
+    path: PathOrId = "./data"
     """A JSONL file, a folder of them, or a dataset id of the Hugging Face hub."""
     pattern: Text = "*.jsonl"
     """Which files of a folder to read."""
@@ -22,7 +22,7 @@ class DataConfig(Section):
     """A commit of a hub dataset."""
     hub_split: Text = "train"
     """The split of a hub dataset to train on."""
-    validation_path: Text | None = None
+    validation_path: PathOrId | None = None
     """Rows to validate on during training. Without it, `validation_fraction` of the rows is set apart."""
     validation_fraction: Annotated[Number, Field(ge=0, lt=1)] = 0.05
     """The share of rows set apart for validation when there is no `validation_path`; 0 means none."""
@@ -34,5 +34,5 @@ class DataConfig(Section):
     """The most tokens of a row."""
     overlong: Literal["truncate", "drop", "split", "error"] = "truncate"
     """What happens to a row longer than `max_length`: cut at the end, left out, cut into several rows (text rows only), or refused. Always counted."""
-    cache_path: Text = "outputs/cache"
+    cache_path: PathOrId = "outputs/cache"
     """Where prepared tokens are kept; they are found again by a hash of data, tokenizer, template and settings."""

@@ -1,14 +1,15 @@
 """Other spellings of our settings: the guide's flat keys, translated at the door.
 
-A dialect is a table of names to places in the tree, with a converter where the value differs too. Nothing past the door knows of it.
-Within one layer (a file, or the command line) a setting may be spelt once or twice alike; two different values are a conflict.
+A dialect is a table of names to places in the tree, with a converter where the value differs too. Nothing past the door
+knows of it. Within one layer (a file, or the command line) a setting may be spelt in two ways with the same value; two
+different values are a conflict.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from luthier.config.problems import Problem
+from luthier.config.problems import Problem, show
 
 Path = tuple[str, ...]
 
@@ -104,38 +105,41 @@ class Layer:
         """Take an entry; the same setting spelt two ways with different values is a conflict."""
         earlier = self.entries.get(entry.path)
         if earlier is not None and earlier.spelt != entry.spelt and not _alike(earlier.value, entry.value):
-            self.problems.append(
-                Problem(
-                    "cfg-conflict",
-                    entry.spelt,
-                    f" = {entry.value!r}, but {earlier.spelt} = {earlier.value!r} ({earlier.place}) sets the same: keep one of them",
-                    entry.place,
-                )
-            )
+            words = f"and {earlier.spelt} ({earlier.place}) set the same, differently: keep one of them"
+            self.problems.append(Problem("cfg-conflict", entry.spelt, words, entry.place))
         self.entries[entry.path] = entry
+
+    def report(self, code: str, entry: Entry, words: str) -> None:
+        """Note that the value of an entry is wrong."""
+        self.problems.append(Problem(code, entry.spelt, words, entry.place, value=show(entry.value)))
 
 
 def _alike(one: Any, other: Any) -> bool:
     return bool(one == other) or str(one) == str(other)
 
 
-def translate(entries: list[Entry]) -> Layer:
+def translate(entries: Iterable[Entry], *, precision_below: str | None = None) -> Layer:
     """The entries of one layer with the guide's flat keys put in their places.
 
-    A flat key is an entry whose path is its single name. Precision flags are read together: both true contradict each other,
-    one true is chosen, and none true means fp32.
+    A flat key is an entry whose path is its single name. Precision flags are read together: both true contradict
+    each other, one true is chosen, and none true means fp32, except that `fp16=false` leaves a bf16 of the layers
+    below as it is.
     """
     layer = Layer()
     flags: dict[str, Entry] = {}
     for entry in entries:
-        if entry.path[0] not in GUIDE or len(entry.path) > 1:
+        name = entry.path[0]
+        if name not in GUIDE:
             layer.add(entry)
-        elif entry.path[0] in PRECISION_FLAGS:
-            flags[entry.path[0]] = entry
+        elif len(entry.path) > 1:
+            layer.problems.append(
+                Problem("cfg-type", name, "takes one value, not settings below it", entry.place)
+            )
+        elif name in PRECISION_FLAGS:
+            flags[name] = entry
         else:
             _translate_one(entry, layer)
-    if flags:
-        _translate_precision(flags, layer)
+    _translate_precision(flags, layer, precision_below)
     return layer
 
 
@@ -144,22 +148,22 @@ def _translate_one(entry: Entry, layer: Layer) -> None:
     try:
         value = flat.convert(entry.value)
     except Untranslatable as reason:
-        layer.problems.append(Problem("cfg-range", entry.spelt, f" = {entry.value}: {reason}", entry.place))
+        layer.report("cfg-range", entry, str(reason))
         return
     layer.add(Entry(flat.path, value, entry.spelt, entry.place))
 
 
-def _translate_precision(flags: dict[str, Entry], layer: Layer) -> None:
+def _translate_precision(flags: Mapping[str, Entry], layer: Layer, precision_below: str | None) -> None:
     wrong = [flag for flag in flags.values() if not isinstance(flag.value, bool)]
     for flag in wrong:
-        text = f" = {flag.value!r}: must be true or false"
-        layer.problems.append(Problem("cfg-type", flag.spelt, text, flag.place))
-    if wrong:
-        return
-    chosen = [flag for flag in flags.values() if flag.value]
+        layer.report("cfg-type", flag, "must be true or false")
+    chosen = [flag for flag in flags.values() if flag.value is True]
     if len(chosen) > 1:
-        text = f" and {chosen[1].spelt} are both true: one run computes in one format"
-        layer.problems.append(Problem("cfg-conflict", chosen[0].spelt, text, chosen[0].place))
+        words = f"and {chosen[1].spelt} ({chosen[1].place}) are both true: one run computes in one format"
+        layer.problems.append(Problem("cfg-conflict", chosen[0].spelt, words, chosen[0].place))
+    if wrong or len(chosen) > 1 or not flags:
+        return
+    if not chosen and precision_below in PRECISION_FLAGS and precision_below not in flags:
         return
     decisive = chosen[0] if chosen else next(iter(flags.values()))
     value = decisive.path[0] if chosen else "fp32"

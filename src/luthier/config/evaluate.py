@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from luthier.config.base import Count, CountOrZero, Fraction, Section, Text
+from luthier.config.base import Count, CountOrZero, Fraction, PathOrId, Section, Text
 from luthier.config.data import Format
 
 
@@ -11,7 +11,7 @@ class EvaluateConfig(Section):
 
     subject: Literal["tuned", "base"] = "tuned"
     """Evaluate the trained model, or the base it came from."""
-    path: Text = "data/eval/test.jsonl"
+    path: PathOrId = "data/eval/test.jsonl"
     """The held-out rows."""
     format: Format = "auto"
     """What a row holds."""

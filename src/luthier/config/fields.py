@@ -1,4 +1,4 @@
-"""The settings of the recipe as a list: walked from the pydantic sections, so that there is one schema and no second list of names."""
+"""The settings of the recipe as a list, walked from the pydantic sections: there is no second list of names."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -3,20 +3,24 @@
 One `Problem` a finding, under the name the person wrote and with the place where they wrote it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from luthier.config.dialects import GUIDE, Entry, Path
 from luthier.config.fields import METHODS, choices_of, section_names, settings
-from luthier.config.problems import Problem
+from luthier.config.problems import Problem, show
 from luthier.floor.lookup import did_you_mean
 
+_RULES = ("value_error", "assertion_error")
+_WORD = re.compile(r"[\w.]+")
 _LEAST: dict[str, str] = {
     "greater_than": "must be greater than {gt}",
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
     "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
     "finite_number": "must be a finite number",
 }
 _TYPES: dict[str, str] = {
@@ -37,27 +41,29 @@ _TYPES: dict[str, str] = {
 
 
 def check_key(entry: Entry, kind: str) -> Problem | None:
-    """What is wrong with the key of `entry` in a recipe whose `method.kind` is `kind`; None if it is a setting of it."""
+    """What is wrong with the key of `entry` in a recipe whose `method.kind` is `kind`; None if nothing is."""
     name = ".".join(entry.path)
+    if any("." in part for part in entry.path):
+        return Problem("cfg-unknown", entry.spelt, "holds a dot: in a file, settings are nested", entry.place)
     setting = settings().get(name)
     if setting is not None:
         return _check_kind(entry, setting.kinds, kind)
     if name in section_names():
-        empty = " is empty: give it settings, or remove it"
-        text = (
-            empty
-            if entry.value is None
-            else f" = {show(entry.value)}: must be a section with settings of its own"
-        )
-        return Problem("cfg-type", entry.spelt, text, entry.place)
+        return _not_a_section(entry, name)
     for cut in range(len(entry.path) - 1, 0, -1):
-        if ".".join(entry.path[:cut]) in settings():
-            return Problem(
-                "cfg-type", ".".join(entry.path[:cut]), " takes one value, not settings below it", entry.place
-            )
-    if len(entry.path) == 1 and "." in name and name in settings():
-        return Problem("cfg-unknown", name, " in one word is not read in a file: nest it", entry.place)
-    return Problem("cfg-unknown", entry.spelt, f" is not a setting{_suggest(entry.spelt)}", entry.place)
+        above = ".".join(entry.path[:cut])
+        if above in settings():
+            return Problem("cfg-type", above, "takes one value, not settings below it", entry.place)
+    return Problem("cfg-unknown", entry.spelt, f"is not a setting{_suggest(entry.spelt)}", entry.place)
+
+
+def _not_a_section(entry: Entry, name: str) -> Problem:
+    if entry.value is None:
+        return Problem("cfg-type", name, "is empty: give it settings, or remove it", entry.place)
+    words = "must be a section with settings of its own"
+    if name == "method" and entry.value in METHODS:
+        words += f"; did you mean method.kind={entry.value}?"
+    return Problem("cfg-type", name, words, entry.place, value=show(entry.value))
 
 
 def _suggest(name: str) -> str:
@@ -70,44 +76,43 @@ def _check_kind(entry: Entry, kinds: Sequence[str], kind: str) -> Problem | None
     if not kinds or kind in kinds or kind not in METHODS:
         return None
     have = " or ".join(kinds)
-    text = f" belongs to method.kind {have}, and this recipe's is {kind}"
-    return Problem("cfg-conflict", entry.spelt, text, entry.place)
+    words = f"belongs to method.kind {have}, and this recipe's is {kind}"
+    return Problem("cfg-conflict", entry.spelt, words, entry.place)
 
 
 def plain_words(findings: Iterable[Mapping[str, Any]], entries: Mapping[Path, Entry]) -> list[Problem]:
-    """Pydantic's findings (`ValidationError.errors()`) as problems, placed by the entries that people wrote."""
+    """Pydantic's findings (`ValidationError.errors()`) as problems, placed by what people wrote."""
     return [_plain_word(finding, entries) for finding in findings]
 
 
 def _plain_word(finding: Mapping[str, Any], entries: Mapping[Path, Entry]) -> Problem:
     path = _path_of(finding["loc"])
-    entry = _entry_of(path, entries)
     kind: str = finding["type"]
     context: Mapping[str, Any] = finding.get("ctx", {})
-    if kind in ("value_error", "assertion_error") or kind.startswith("cfg-"):
-        return _rule(kind, path, str(context.get("error", finding["msg"])), finding["input"], entry)
-    name = entry.spelt if entry is not None and entry.path == path else ".".join(path)
-    place = entry.place if entry is not None else ""
-    code, words = _words(kind, path, context, finding)
-    return Problem(code, name, f" = {show(finding['input'])}: {words}", place)
-
-
-def _words(kind: str, path: Path, context: Mapping[str, Any], finding: Mapping[str, Any]) -> tuple[str, str]:
-    if kind == "literal_error":
-        return "cfg-range", _choose(finding["input"], _choices(path))
+    if kind in _RULES or kind.startswith("cfg-"):
+        return _rule(kind, path, str(context.get("error", finding["msg"])), finding["input"], entries)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return "cfg-range", _choose(finding["input"].get("kind"), tuple(METHODS))
+        path, value = ("method", "kind"), finding["input"].get("kind")
+    else:
+        value = finding["input"]
+    name, place = _name_and_place(path, entries)
+    code, words = _words(finding, path, value)
+    return Problem(code, name, words, place, value=show(value))
+
+
+def _words(finding: Mapping[str, Any], path: Path, value: Any) -> tuple[str, str]:
+    kind: str = finding["type"]
+    if kind == "literal_error":
+        return "cfg-range", _choose(value, _choices(path))
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return "cfg-range", _choose(value, tuple(METHODS))
     if kind in _LEAST:
-        return "cfg-range", _LEAST[kind].format(**context)
-    if kind in _TYPES:
-        return "cfg-type", _TYPES[kind]
-    return "cfg-type", str(finding["msg"]).lower()
+        return "cfg-range", _LEAST[kind].format(**finding.get("ctx", {}))
+    return "cfg-type", _TYPES.get(kind, str(finding["msg"]))
 
 
 def _choices(path: Path) -> tuple[Any, ...]:
-    while path and ".".join(path) not in settings():
-        path = path[:-1]  # inside a list, the last part is an index
-    return choices_of(settings()[".".join(path)].info.annotation) if path else ()
+    return choices_of(settings()[".".join(_leaf_of(path))].info.annotation)
 
 
 def _choose(value: Any, choices: Sequence[Any]) -> str:
@@ -115,17 +120,43 @@ def _choose(value: Any, choices: Sequence[Any]) -> str:
     return f"must be one of: {', '.join(str(choice) for choice in choices)}{hint}"
 
 
-def _rule(kind: str, path: Path, words: str, value: Any, entry: Entry | None) -> Problem:
-    """A validator of ours spoke: on a leaf about its value, on a section about several settings."""
+def _rule(kind: str, path: Path, words: str, value: Any, entries: Mapping[Path, Entry]) -> Problem:
+    """A validator of ours spoke: on a leaf about its value, on a section about how several settings agree."""
     name = ".".join(path)
-    code = kind if kind.startswith("cfg-") else "cfg-range" if name in settings() else "cfg-conflict"
-    place = entry.place if entry is not None and entry.path == path else ""
-    if name not in settings():
-        return Problem(
-            code, "", words if name in ("", "method") or words.startswith(name) else f"{name}: {words}", place
-        )
-    spelt = entry.spelt if entry is not None and entry.path == path else name
-    return Problem(code, spelt, f" = {show(value)}: {words}", place)
+    if _leaf_of(path):
+        spelt, place = _name_and_place(path, entries)
+        return Problem("cfg-range", spelt, words, place, value=show(value))
+    code = kind if kind.startswith("cfg-") else "cfg-conflict"
+    text = f"{name}: {words}" if name else words
+    return Problem(code, "", text, ", ".join(_places_of(path, words, entries)))
+
+
+def _places_of(path: Path, words: str, entries: Mapping[Path, Entry]) -> list[str]:
+    """Where the settings stand that a rule of the section `path` speaks of."""
+    spoken = set(_WORD.findall(words))
+    found = [
+        entry.place
+        for entry_path, entry in entries.items()
+        if entry_path[: len(path)] == path
+        and (entry_path[-1] in spoken if path else ".".join(entry_path) in spoken)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _leaf_of(path: Path) -> Path:
+    """The setting that `path` is, or is an item of; empty if it is a section."""
+    while path and ".".join(path) not in settings():
+        path = path[:-1]
+    return path
+
+
+def _name_and_place(path: Path, entries: Mapping[Path, Entry]) -> tuple[str, str]:
+    """The setting as the person wrote it, with the number of the item in a list, and where it stands."""
+    leaf = _leaf_of(path) or path
+    entry = entries.get(leaf)
+    name = entry.spelt if entry is not None else ".".join(leaf)
+    items = "".join(f"[{part}]" for part in path[len(leaf) :])
+    return f"{name}{items}", entry.place if entry is not None else ""
 
 
 def _path_of(location: Sequence[str | int]) -> Path:
@@ -134,25 +165,3 @@ def _path_of(location: Sequence[str | int]) -> Path:
     if len(parts) > 1 and parts[0] == "method" and parts[1] in METHODS:
         return ("method", *parts[2:])
     return parts
-
-
-def _entry_of(path: Path, entries: Mapping[Path, Entry]) -> Entry | None:
-    if path == ("method",):
-        return entries.get(("method", "kind"))
-    while path:
-        if path in entries:
-            return entries[path]
-        path = path[:-1]
-    return None
-
-
-def show(value: Any) -> str:
-    """A value as YAML writes it, cut at 80 characters."""
-    spelling: dict[type, Callable[[Any], str]] = {
-        bool: lambda flag: "true" if flag else "false",
-        type(None): lambda _: "null",
-        list: lambda items: "[" + ", ".join(show(item) for item in items) + "]",
-        tuple: lambda items: "[" + ", ".join(show(item) for item in items) + "]",
-    }
-    text = spelling.get(type(value), repr)(value)
-    return text if len(text) <= 80 else text[:77] + "..."

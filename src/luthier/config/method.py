@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from luthier.config.base import Count, Number, Positive, Section, Text, Texts
+from luthier.config.base import Count, Number, PathOrId, Positive, Section, Text, Texts
 
 Dropout = Annotated[Number, Field(ge=0, lt=1)]
 ATTENTION_AND_MLP = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -70,7 +70,7 @@ class ScratchMethod(Section):
     """Longest context the model is told of."""
     vocabulary_size: Annotated[Count, Field(ge=260)] = 4096
     """Tokens of the vocabulary, the special ones included."""
-    tokenizer: Text | None = None
+    tokenizer: PathOrId | None = None
     """A folder with a ready tokenizer, instead of training one."""
     tie_embeddings: bool = True
     """Use one matrix for input and output embeddings."""

@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from luthier.config.base import Section, Text
+from luthier.config.base import PathOrId, Section, Text
 
 
 class ModelConfig(Section):
     """The base model."""
 
-    name: Text | None = None
+    name: PathOrId | None = None
     """A folder on this machine, or a model id of the Hugging Face hub such as Qwen/Qwen2.5-0.5B. `embedded` is the small model that ships with Luthier. Not needed by `method.kind: scratch`."""
     revision: Text | None = None
     """A commit, tag or branch of the hub repository; a commit makes the run repeatable."""

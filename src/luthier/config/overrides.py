@@ -1,6 +1,7 @@
 """The `key=value` words of a command line, read with Hydra's own grammar.
 
-`key=value` sets, whether or not a file has the key; `+key=value` and `++key=value` mean the same; `~key` takes the file's value away.
+`key=value` sets, whether or not a file has the key; `+key=value` and `++key=value` mean the same; `~key` takes the
+file's value away.
 """
 
 import re
@@ -19,10 +20,9 @@ _KEY = re.compile(r"(?P<sign>~|\+{0,2})(?P<key>[A-Za-z_][\w.]*)(?P<equals>=?)(?P
 
 @dataclass(frozen=True)
 class Override:
-    """One word of the command line. `raw` is the value as typed, for Hydra; `value` is what Hydra's grammar makes of it."""
+    """One word of the command line; `value` is what Hydra's grammar makes of it."""
 
     key: str
-    raw: str
     value: Any
     removes: bool
 
@@ -50,12 +50,12 @@ def _parse(word: str) -> Override | Problem:
         or (not match["equals"] and match["sign"] != "~")
         or (match["raw"] and not match["equals"])
     ):
-        return _syntax(word, " is not of the form key=value")
+        return _syntax(word, "is not of the form key=value")
     key = match["key"]
     if ".." in key or key.endswith("."):
-        return _syntax(word, " has an empty name between its dots")
+        return _syntax(word, "has an empty name between its dots")
     if match["sign"] == "~":
-        return Override(key, "", None, removes=True)
+        return Override(key, None, removes=True)
     return _read_value(word, key, match["raw"])
 
 
@@ -66,12 +66,12 @@ def _read_value(word: str, key: str, raw: str) -> Override | Problem:
     try:
         parsed = OverridesParser.create().parse_override(f"++{key}={raw}")
         if parsed.is_sweep_override():
-            return _syntax(word, " gives several values; a run takes one (a list is written [a,b])")
+            return _syntax(word, "gives several values; a run takes one (a list is written [a,b])")
         value = _plain(parsed.value())
     except HydraException as fault:
         reason = str(fault).splitlines()[0] if str(fault) else "not readable"
-        return _syntax(word, f" is not readable: {reason}", fix=f"Quote the value: '{key}=\"...\"'")
-    return Override(key, raw, value, removes=False)
+        return _syntax(word, f"is not readable: {reason}", fix=f"Quote the value: '{key}=\"...\"'")
+    return Override(key, value, removes=False)
 
 
 def _plain(value: Any) -> Any:
@@ -91,13 +91,13 @@ def _refuse(word: str) -> Problem | None:
     if sum(word.count(bracket) for bracket in "[{(") > MOST_BRACKETS:
         return Problem("cfg-size", word[:40], f"... holds more than {MOST_BRACKETS} brackets", PLACE)
     if any(ord(character) < 32 and character not in "\t\n" for character in word):
-        return _syntax(ascii(word), " holds a control character")
+        return _syntax(ascii(word), "holds a control character")
     if _RESOLVER.search(word):
-        return Problem("cfg-secret", word, ": a recipe may not call resolvers such as oc.env", PLACE)
+        return Problem("cfg-secret", word, "calls a resolver; a recipe may not read the environment", PLACE)
     if "_target_" in word.split("=", 1)[0] or re.search(r"\b_target_\s*:", word):
-        return Problem("cfg-target", word, ": recipes hold names and numbers, not code to call", PLACE)
+        return Problem("cfg-target", word, "names code to call; recipes hold names and numbers only", PLACE)
     if re.match(r"[+~]*hydra\b", word):
-        return Problem("cfg-unknown", word, ": Hydra's own settings are not part of a recipe", PLACE)
+        return Problem("cfg-unknown", word, "is a setting of Hydra itself, not of a recipe", PLACE)
     return None
 
 

@@ -1,7 +1,8 @@
 """One fault of a recipe, and the error that reports all of them at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from luthier.floor.errors import RecipeError
 
@@ -10,21 +11,28 @@ MOST_LISTED = 20
 
 @dataclass(frozen=True)
 class Problem:
-    """A fault: its word, what is wrong with which key, and where that was written."""
+    """A fault: its word, the key as the person wrote it, the value where it matters, what is wrong, and where.
+
+    `text` continues a sentence that begins with the key, or follows `key = value:`.
+    """
 
     code: str
     key: str
     text: str
     place: str = ""
     fix: str = ""
+    value: str | None = None
 
-    def sentence(self) -> str:
-        """Without the place: `train.lrr is not a setting; did you mean train.lr?`"""
-        return f"{self.key}{self.text}"
+    def sentence(self, place: str = "") -> str:
+        """`train.lrr is not a setting` or `train.epochs = 0: must be ...`, with the place in brackets if given."""
+        at = f" ({place})" if place else ""
+        if self.value is not None:
+            return f"{self.key} = {self.value}{at}: {self.text}"
+        return f"{self.key}{at} {self.text}" if self.key else f"{self.text}{at}"
 
     def line(self) -> str:
-        """With the place, as one line among several."""
-        return f"{self.key} ({self.place}){self.text}" if self.place else self.sentence()
+        """The sentence with its place, as one of several."""
+        return self.sentence(self.place)
 
 
 def recipe_error(problems: Sequence[Problem], *, recipe: str) -> RecipeError:
@@ -40,3 +48,15 @@ def recipe_error(problems: Sequence[Problem], *, recipe: str) -> RecipeError:
     if len(unique) > MOST_LISTED:
         lines.append(f"... and {len(unique) - MOST_LISTED} more")
     return RecipeError("recipe", f"{recipe} has {len(unique)} problems", problems=lines, fix=fix)
+
+
+def show(value: Any) -> str:
+    """A value as YAML writes it, cut at 80 characters."""
+    spelling: dict[type, Callable[[Any], str]] = {
+        bool: lambda flag: "true" if flag else "false",
+        type(None): lambda _: "null",
+        list: lambda items: "[" + ", ".join(show(item) for item in items) + "]",
+        tuple: lambda items: "[" + ", ".join(show(item) for item in items) + "]",
+    }
+    text = spelling.get(type(value), repr)(value)
+    return text if len(text) <= 80 else text[:77] + "..."

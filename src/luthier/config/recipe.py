@@ -6,6 +6,7 @@ Rules between fields sit beside the fields; those that span sections are here.
 from typing import Self
 
 from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 
 from luthier.config.base import Section
 from luthier.config.data import DataConfig
@@ -37,7 +38,9 @@ class Recipe(Section):
         if isinstance(self.method, ScratchMethod) and self.model.name is not None:
             raise ValueError("method.kind scratch makes a new model: remove model.name")
         if not isinstance(self.method, ScratchMethod) and self.model.name is None:
-            raise ValueError("model.name is missing: name a base model, or choose method.kind scratch")
+            raise PydanticCustomError(
+                "cfg-missing", "model.name is missing: name a base model, or choose method.kind scratch"
+            )
         if self.data.overlong == "split" and self.data.format not in ("text", "auto"):
             raise ValueError("data.overlong split cuts text rows only: choose truncate, drop or error")
         return self

@@ -1,8 +1,8 @@
 """Read a recipe's YAML so that it means what it looks like, and keep the line of every key.
 
-Our own reading of PyYAML's events, because the ready loaders follow YAML 1.1 (`no` is False, `010` is 8, `1:30` is 90), keep the last of
-two equal keys, recurse without bound and expand aliases without bound. Scalars follow the core schema of YAML 1.2
-(https://yaml.org/spec/1.2.2/#103-core-schema), leading zeros are refused. Knows nothing of settings.
+Our own reading of PyYAML's events, because the ready loaders follow YAML 1.1 (`no` is False, `010` is 8, `1:30` is 90),
+keep the last of two equal keys, and recurse and expand aliases without bound. Scalars follow the core schema of
+YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema); leading zeros are refused. Knows nothing of settings.
 """
 
 import re
@@ -56,8 +56,8 @@ class Document:
 def read_yaml(path: Path, *, place: str = "") -> Document:
     """The document in `path`; `place` is what messages call it.
 
-    Raises RecipeError (cfg-syntax, cfg-size, cfg-target, cfg-secret) on anything that is not a plain mapping of names and numbers,
-    EnvironmentFault if the file may not be read.
+    Raises RecipeError (cfg-syntax, cfg-size, cfg-target, cfg-secret) on anything that is not a plain mapping of names
+    and numbers, EnvironmentFault if the file may not be read.
     """
     place = place or str(path)
     try:
@@ -219,7 +219,7 @@ class _Builder:
         is_plain = event.implicit[0]
         value = self._resolve(event.value, line) if is_plain else event.value
         if isinstance(value, str) and _RESOLVER.search(value):
-            self._problem("cfg-secret", f" = {value}: a recipe may not call resolvers such as oc.env", line)
+            self._problem("cfg-secret", "a recipe may not call resolvers such as oc.env", line, value=value)
         known = _Known(value, 1, 1)
         if event.anchor:
             self._known[event.anchor] = known
@@ -230,13 +230,15 @@ class _Builder:
         path = (*frame.path, key)
         frame.key, frame.key_line = key, line
         if key in frame.value:
-            self._problem("cfg-syntax", f" is given twice; first in line {self.lines[path]}", line)
+            self._problem("cfg-syntax", f"is given twice; first in line {self.lines[path]}", line)
         elif key == "<<":
             self._problem(
-                "cfg-syntax", ": merge keys are not read; repeat the settings, or use a defaults list", line
+                "cfg-syntax",
+                "is a merge key, which is not read; repeat the settings, or use a defaults list",
+                line,
             )
         elif key in ("_target_", "_partial_", "_recursive_", "_convert_", "_args_"):
-            self._problem("cfg-target", " names code to call; recipes hold names and numbers only", line)
+            self._problem("cfg-target", "names code to call; recipes hold names and numbers only", line)
         self.lines.setdefault(path, line)
 
     def _take_alias(self, event: yaml.AliasEvent, line: int) -> None:
@@ -269,9 +271,9 @@ class _Builder:
         if frame.depth > MOST_DEPTH:
             raise _fault("cfg-size", f"the recipe is nested deeper than {MOST_DEPTH} levels", self._at(line))
 
-    def _problem(self, code: str, text: str, line: int) -> None:
+    def _problem(self, code: str, text: str, line: int, *, value: str | None = None) -> None:
         key = ".".join(self._path()) or "the recipe"
-        self.problems.append(Problem(code, key, text, self._at(line)))
+        self.problems.append(Problem(code, key, text, self._at(line), value=value))
 
     def _refuse_tag(self, tag: str | None, line: int, *, plain: tuple[str, ...]) -> None:
         if tag is None or tag in plain:
@@ -290,11 +292,8 @@ class _Builder:
             return text[0] in "tT"
         if _LEADING_ZERO.fullmatch(text):
             decimal = text.lstrip("+-").lstrip("0") or "0"
-            self._problem(
-                "cfg-type",
-                f" = {text}: some read a leading zero as octal; write {decimal}, or quote it as text",
-                line,
-            )
+            words = f"some read a leading zero as octal; write {decimal}, or quote it as text"
+            self._problem("cfg-type", words, line, value=text)
             return text
         if _INTEGER.fullmatch(text) and len(text) <= MOST_DIGITS:
             return int(text)
