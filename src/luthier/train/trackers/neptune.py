@@ -16,12 +16,13 @@ class Neptune:
 
     def start(self, step: int) -> None:
         neptune = importlib.import_module("neptune")
-        # Neptune would otherwise upload the source files, the terminal's text and the hardware's load.
+        # Neptune would otherwise upload the source files, the commit, the terminal's text and the hardware's load.
         self._run = neptune.init_run(
             project=self._destination.project if "/" in self._destination.project else None,
             name=self._destination.run_name,
             custom_run_id=self._destination.run_name,
             source_files=[],
+            git_ref=False,
             capture_stdout=False,
             capture_stderr=False,
             capture_hardware_metrics=False,

@@ -41,6 +41,7 @@ def wandb(destination: Destination) -> Settings:
             "id": destination.run_name,
             "resume": "allow",
             "dir": str(destination.logs),
+            "settings": {"console": "off"},  # what the terminal shows is not the tracker's business
         },
         takes_text=True,
     )
@@ -104,7 +105,21 @@ def comet(destination: Destination) -> Settings:
     return Settings(
         class_name="CometMLTracker",
         name=destination.project,
-        arguments={"experiment_key": key, "mode": "get_or_create"},
+        arguments={
+            "experiment_key": key,
+            "mode": "get_or_create",
+            "experiment_config": importlib.import_module("comet_ml").ExperimentConfig(
+                offline_directory=str(destination.logs),
+                log_code=False,
+                log_graph=False,
+                log_git_metadata=False,
+                log_git_patch=False,
+                log_env_details=False,
+                auto_output_logging=False,
+                auto_param_logging=False,
+                auto_metric_logging=False,
+            ),
+        },
         takes_text=True,
     )
 
