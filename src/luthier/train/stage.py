@@ -141,7 +141,7 @@ def prepare_job(
         validator=make_validator(recipe, data, batches, tokenizer, listener),
         precision=precision,
         device=device,
-        identity=make_identity(recipe, data, fingerprint, parameters),
+        identity=make_identity(recipe, data, fingerprint, parameters, total_steps=order.total_steps),
         flops_per_token=training_flops_per_token(model),
         peak_flops=peak_flops_of(describe_device(device)),
         metrics=MetricsFile(run.metrics, listener),
@@ -277,17 +277,28 @@ def make_validator(
 
 
 def make_identity(
-    recipe: Recipe, data: DataReport, fingerprint: str, parameters: dict[str, nn.Parameter]
+    recipe: Recipe,
+    data: DataReport,
+    fingerprint: str,
+    parameters: dict[str, nn.Parameter],
+    *,
+    total_steps: int,
 ) -> dict[str, str]:
-    """What must be the same for a resumed run to be the same run; a difference is refused by name."""
+    """What must be the same for a resumed run to be the same run; a difference is refused by name.
+
+    How long the run is may change only where no step's learning rate depends on it.
+    """
     shapes = json.dumps({name: list(parameter.shape) for name, parameter in parameters.items()})
+    schedule = recipe.train.schedule
+    depends_on_length = schedule.kind != "constant" or schedule.warmup_fraction > 0
     identity = {
         "training tokens": data.train.fingerprint,
         "base": fingerprint,
         "trained tensors": hashlib.sha256(shapes.encode()).hexdigest(),
+        "steps of the schedule": str(total_steps) if depends_on_length else "any",
     }
+    free = {"epochs", "most_steps", "log", "checkpoint", "validation", "threads", "compile"}
     for section, settings in (("method", recipe.method), ("train", recipe.train)):
-        free = {"log", "checkpoint", "validation", "threads", "compile"}
         for name, value in settings.model_dump(mode="json", exclude=free).items():
             identity[f"{section}.{name}"] = json.dumps(value, sort_keys=True)
     return identity
