@@ -4,7 +4,6 @@ Strict, because YAML is generous: `yes` must not become True, nor True become 1.
 `1e-4` without a dot is text to many YAML writers.
 """
 
-import math
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
@@ -25,12 +24,6 @@ def _number_from_text(value: Any) -> Any:
     return value
 
 
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    return value
-
-
 def _printable(value: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise ValueError("must not hold control characters")
@@ -47,10 +40,12 @@ def _no_address(value: str) -> str:
     return value
 
 
-Number = Annotated[float, BeforeValidator(_number_from_text), AfterValidator(_finite)]
-Positive = Annotated[Number, Field(gt=0)]
-NotNegative = Annotated[Number, Field(ge=0)]
-Fraction = Annotated[Number, Field(ge=0, le=1)]
+# The bounds stand before the conversion, or pydantic leaves them out of the JSON Schema.
+_FROM_TEXT = BeforeValidator(_number_from_text)
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), _FROM_TEXT]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), _FROM_TEXT]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), _FROM_TEXT]
+FractionBelowOne = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), _FROM_TEXT]
 Count = Annotated[int, Field(gt=0, le=2**40)]
 CountOrZero = Annotated[int, Field(ge=0, le=2**40)]
 Text = Annotated[str, AfterValidator(_printable), Field(min_length=1)]

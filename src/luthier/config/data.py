@@ -1,10 +1,8 @@
 """The rows to train on, and how they become tokens."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from luthier.config.base import Count, Number, PathOrId, Section, Text
+from luthier.config.base import Count, FractionBelowOne, PathOrId, Section, Text
 
 Format = Literal["auto", "prompt_completion", "messages", "text"]
 
@@ -24,7 +22,7 @@ class DataConfig(Section):
     """The split of a hub dataset to train on."""
     validation_path: PathOrId | None = None
     """Rows to validate on during training. Without it, `validation_fraction` of the rows is set apart."""
-    validation_fraction: Annotated[Number, Field(ge=0, lt=1)] = 0.05
+    validation_fraction: FractionBelowOne = 0.05
     """The share of rows set apart for validation when there is no `validation_path`; 0 means none."""
     template: Literal["auto", "guide", "chat"] = "auto"
     """How a row becomes text: `guide` is prompt + newline + completion; `chat` is the tokenizer's chat template. `auto` takes `chat` for messages and `guide` for the rest."""

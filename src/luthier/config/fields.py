@@ -1,7 +1,7 @@
 """The settings of the recipe as a list, walked from the pydantic sections: there is no second list of names."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -34,7 +34,9 @@ class Setting:
 
     @property
     def help(self) -> str:
-        return self.info.description or ""
+        if self.path == ("method", "kind"):
+            return " ".join(f"`{kind}`: {_first_line(section)}" for kind, section in METHODS.items())
+        return " ".join((self.info.description or "").split())
 
 
 @cache
@@ -42,12 +44,19 @@ def settings() -> dict[str, Setting]:
     """Every setting by its dotted name, in the order of the schema; those of all method kinds."""
     found: dict[str, Setting] = {}
     for name, info in Recipe.model_fields.items():
-        if name != "method":
+        if name == "method":
+            found |= _method_settings()
+        else:
             found |= {setting.name: setting for setting in _walk(info, Recipe, (name,))}
+    return found
+
+
+def _method_settings() -> dict[str, Setting]:
+    found: dict[str, Setting] = {}
     for kind, section in METHODS.items():
         for setting in _walk_section(section, ("method",)):
-            kinds = (*found[setting.name].kinds, kind) if setting.name in found else (kind,)
-            found[setting.name] = Setting(setting.path, section, setting.info, kinds)
+            first = found.get(setting.name, setting)
+            found[setting.name] = replace(first, kinds=(*first.kinds, kind))
     return found
 
 
@@ -57,6 +66,10 @@ def section_names() -> frozenset[str]:
     return frozenset(
         ".".join(setting.path[:cut]) for setting in settings().values() for cut in range(1, len(setting.path))
     )
+
+
+def _first_line(section: type[Section]) -> str:
+    return (section.__doc__ or "").strip().splitlines()[0]
 
 
 def _walk(info: FieldInfo, section: type[Section], path: tuple[str, ...]) -> Iterator[Setting]:

@@ -10,7 +10,7 @@ from typing import Any
 from luthier.config.dialects import GUIDE, Entry, Path
 from luthier.config.fields import METHODS, choices_of, section_names, settings
 from luthier.config.problems import Problem, show
-from luthier.floor.lookup import did_you_mean
+from luthier.floor.lookup import did_you_mean, nearest
 
 _RULES = ("value_error", "assertion_error")
 _WORD = re.compile(r"[\w.]+")
@@ -67,8 +67,18 @@ def _not_a_section(entry: Entry, name: str) -> Problem:
 
 
 def _suggest(name: str) -> str:
-    if "." in name:
-        return did_you_mean(name, [*settings(), *section_names()])
+    """The setting that was meant: of the same name elsewhere, or of a like name, nearest first."""
+    section, _, last = name.rpartition(".")
+    namesakes = [known for known in settings() if known.rpartition(".")[2] == last]
+    if last in GUIDE and section:
+        namesakes.append(GUIDE[last].place)
+    if namesakes:
+        return f"; did you mean {namesakes[0]}?"
+    if section in section_names():
+        near = nearest(
+            last, [known.rpartition(".")[2] for known in settings() if known.startswith(f"{section}.")]
+        )
+        return f"; did you mean {section}.{near[0]}?" if near else ""
     return did_you_mean(name, [*GUIDE, *section_names()]) or did_you_mean(name, settings())
 
 

@@ -4,9 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from luthier.config.base import Count, Number, PathOrId, Positive, Section, Text, Texts
+from luthier.config.base import Count, FractionBelowOne, PathOrId, Positive, Section, Texts
 
-Dropout = Annotated[Number, Field(ge=0, lt=1)]
 ATTENTION_AND_MLP = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -19,7 +18,7 @@ class LoraMethod(Section):
     """The rank of each adapter."""
     alpha: Positive = 128.0
     """The adapter's output is scaled by alpha / rank."""
-    dropout: Dropout = 0.05
+    dropout: FractionBelowOne = 0.05
     """Dropout on the adapter's input."""
     targets: Texts = ATTENTION_AND_MLP
     """Names of the linear modules that get an adapter; `all-linear` means every one but the head."""

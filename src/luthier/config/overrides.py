@@ -15,6 +15,7 @@ PLACE = "command line"
 MOST_CHARACTERS = 20_000
 MOST_BRACKETS = 50  # Hydra's parser recurses at every bracket
 _RESOLVER = re.compile(r"\$\{[^}]*:")
+_TARGET = re.compile(r"(^|[~+.,{\s])_target_\s*([:=]|$)")  # not the end of lora_target_modules
 _KEY = re.compile(r"(?P<sign>~|\+{0,2})(?P<key>[A-Za-z_][\w.]*)(?P<equals>=?)(?P<raw>.*)", re.DOTALL)
 
 
@@ -94,7 +95,7 @@ def _refuse(word: str) -> Problem | None:
         return _syntax(ascii(word), "holds a control character")
     if _RESOLVER.search(word):
         return Problem("cfg-secret", word, "calls a resolver; a recipe may not read the environment", PLACE)
-    if "_target_" in word.split("=", 1)[0] or re.search(r"\b_target_\s*:", word):
+    if _TARGET.search(word):
         return Problem("cfg-target", word, "names code to call; recipes hold names and numbers only", PLACE)
     if re.match(r"[+~]*hydra\b", word):
         return Problem("cfg-unknown", word, "is a setting of Hydra itself, not of a recipe", PLACE)

@@ -8,15 +8,13 @@ from luthier.config.base import (
     Count,
     CountOrZero,
     Fraction,
+    FractionBelowOne,
     NotNegative,
-    Number,
     Positive,
     Section,
     Text,
-    Texts,
 )
 
-Beta = Annotated[Number, Field(ge=0, lt=1)]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "aim", "trackio", "comet_ml", "clearml", "neptune"]
 
 
@@ -27,9 +25,9 @@ class OptimizerConfig(Section):
     """`adamw_8bit` keeps its moments in 8 bits (bitsandbytes)."""
     weight_decay: NotNegative = 0.0
     """Decoupled weight decay; biases, norms and embeddings are left out."""
-    beta1: Beta = 0.9
+    beta1: FractionBelowOne = 0.9
     """Decay of the first moment."""
-    beta2: Beta = 0.999
+    beta2: FractionBelowOne = 0.999
     """Decay of the second moment."""
     epsilon: Positive = 1e-8
     """Added to the denominator."""
