@@ -1,6 +1,6 @@
 import pytest
 
-from luthier.knowledge.hardware import GPUS, find_gpu, share_of_peak
+from luthier.knowledge.hardware import GPUS, find_gpu, peak_flops_of
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,12 @@ def test_a_driver_name_finds_its_row(name: str, teraflops: float, gib: int) -> N
 )
 def test_a_chip_that_only_sounds_alike_has_no_peak(name: str) -> None:
     assert find_gpu(name) is None
-    assert share_of_peak(1e12, name) is None
+    assert peak_flops_of(name) is None
 
 
 def test_no_row_hides_behind_a_more_general_one() -> None:
     for place, gpu in enumerate(GPUS):
-        assert not any(earlier.words <= gpu.words for earlier in GPUS[:place]), (
-            gpu.words
-        )
+        assert not any(earlier.words <= gpu.words for earlier in GPUS[:place]), gpu.words
 
 
 def test_no_row_holds_a_word_that_rules_a_chip_out() -> None:
@@ -72,10 +70,10 @@ def test_figures_have_the_size_of_their_units() -> None:
         assert 16 * 2**30 <= gpu.memory_bytes <= 300 * 2**30
 
 
-def test_share_of_peak_over_several_devices() -> None:
-    assert share_of_peak(2 * 989.4e12 / 4, "NVIDIA H200", devices=2) == pytest.approx(
-        0.25
-    )
+def test_a_device_described_for_people_is_found_too() -> None:
+    # As modelling/device.py describes it, memory in parentheses.
+    assert peak_flops_of("NVIDIA H200 (140 GiB)") == 989.4e12
+    assert peak_flops_of("AMD EPYC 9B14 96-Core Processor (2 cores)") is None
 
 
 def test_only_old_chips_lack_bf16() -> None:

@@ -19,9 +19,7 @@ from luthier.measure.intervals import (
 )
 from luthier.measure.metrics import score_rows
 
-VALUES = st.lists(
-    st.floats(min_value=0, max_value=1, width=32), min_size=1, max_size=30
-)
+VALUES = st.lists(st.floats(min_value=0, max_value=1, width=32), min_size=1, max_size=30)
 
 
 def test_wilson_by_hand() -> None:
@@ -35,9 +33,7 @@ def test_wilson_by_hand() -> None:
 
 
 @given(st.integers(1, 5000), st.floats(0, 1), st.floats(0.5, 0.999))
-def test_wilson_holds_the_share_and_stays_in_0_to_1(
-    rows: int, share: float, confidence: float
-) -> None:
+def test_wilson_holds_the_share_and_stays_in_0_to_1(rows: int, share: float, confidence: float) -> None:
     found = wilson(round(share * rows), rows, confidence=confidence)
     assert 0 <= found.low <= found.value <= found.high <= 1
     assert found.low < found.high
@@ -51,9 +47,7 @@ def test_wilson_covers_the_truth_as_often_as_it_says() -> None:
     for truth in np.linspace(0.02, 0.98, 49):
         coverages.append(
             sum(
-                math.comb(rows, successes)
-                * truth**successes
-                * (1 - truth) ** (rows - successes)
+                math.comb(rows, successes) * truth**successes * (1 - truth) ** (rows - successes)
                 for successes, found in enumerate(bounds)
                 if found.low <= truth <= found.high
             )
@@ -67,17 +61,13 @@ def test_bootstrap_covers_the_truth_as_often_as_it_says() -> None:
     experiments, rows, truth = 400, 50, 2 / 7
     hits = 0
     for experiment in range(experiments):
-        found = bootstrap_mean(
-            generator.beta(2, 5, size=rows), samples=400, seed=experiment
-        )
+        found = bootstrap_mean(generator.beta(2, 5, size=rows), samples=400, seed=experiment)
         hits += found.low <= truth <= found.high
     # Three standard errors of a binomial share of 0.95 are 0.033; the percentile bootstrap is slightly short at n = 50.
     assert 0.90 < hits / experiments < 0.98
 
 
-def test_paired_intervals_cover_the_true_gain_where_unpaired_ones_would_be_wide() -> (
-    None
-):
+def test_paired_intervals_cover_the_true_gain_where_unpaired_ones_would_be_wide() -> None:
     generator = np.random.default_rng(12)
     hits, widths, experiments, rows = 0, [], 200, 60
     for experiment in range(experiments):
@@ -125,28 +115,21 @@ def test_the_interval_of_a_mean_holds_the_mean(values: list[float]) -> None:
 
 @given(VALUES, st.integers(0, 2**32))
 @settings(deadline=None, max_examples=30)
-def test_equal_systems_have_no_gain_no_win_and_p_1(
-    values: list[float], seed: int
-) -> None:
+def test_equal_systems_have_no_gain_no_win_and_p_1(values: list[float], seed: int) -> None:
     weights = np.arange(1, len(values) + 1)
     system = {"mean": mean_metric(values), "ratio": ratio_metric(values, weights)}
     for found in compare_paired(system, system, samples=200, seed=seed).values():
         assert (found.delta, found.low, found.high, found.p_value) == (0, 0, 0, 1)
     outcomes = count_outcomes(values, values)
-    assert (outcomes.won, outcomes.lost) == ((), ()) and outcomes.tied == tuple(
-        range(len(values))
-    )
+    assert (outcomes.won, outcomes.lost) == ((), ()) and outcomes.tied == tuple(range(len(values)))
 
 
 @given(VALUES, st.integers(0, 100))
 @settings(deadline=None, max_examples=30)
-def test_swapping_the_systems_mirrors_the_comparison(
-    values: list[float], seed: int
-) -> None:
+def test_swapping_the_systems_mirrors_the_comparison(values: list[float], seed: int) -> None:
     base, tuned = {"m": mean_metric(values)}, {"m": mean_metric(values[::-1])}
     ahead, back = (
-        compare_paired(*pair, samples=200, seed=seed)["m"]
-        for pair in ((base, tuned), (tuned, base))
+        compare_paired(*pair, samples=200, seed=seed)["m"] for pair in ((base, tuned), (tuned, base))
     )
     assert (ahead.delta, ahead.low, ahead.high) == pytest.approx(
         (-back.delta, -back.high, -back.low), abs=1e-9
@@ -156,9 +139,7 @@ def test_swapping_the_systems_mirrors_the_comparison(
 
 def test_a_clear_gain_has_a_small_p_and_an_interval_above_0() -> None:
     base, tuned = np.zeros(100), np.r_[np.ones(30), np.zeros(70)]
-    found = compare_paired(
-        {"m": mean_metric(base)}, {"m": mean_metric(tuned)}, samples=1999
-    )["m"]
+    found = compare_paired({"m": mean_metric(base)}, {"m": mean_metric(tuned)}, samples=1999)["m"]
     assert (found.base, found.tuned, found.delta) == (0, 0.3, 0.3)
     assert found.low > 0.2 and found.high < 0.4
     assert found.p_value == pytest.approx(2 / 2000)
@@ -189,9 +170,7 @@ def test_a_seed_decides_the_draws_and_chunks_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     columns = np.random.default_rng(0).random((30, 2))
-    first, again, other = (
-        resample_sums(columns, samples=50, seed=seed) for seed in (1, 1, 2)
-    )
+    first, again, other = (resample_sums(columns, samples=50, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     monkeypatch.setattr(intervals, "CHUNK_CELLS", 100)  # 3 draws at a time
     chunked = resample_sums(np.ones((30, 1)), samples=50, seed=1)
@@ -209,34 +188,20 @@ EXPECTED = [
 ]
 
 
-def test_corpus_bleu_and_its_paired_comparison_agree_with_sacrebleus_bootstrap() -> (
-    None
-):
-    worse = [
-        text.replace("sat", "is") if row % 2 else text
-        for row, text in enumerate(EXPECTED)
-    ]
-    better = [
-        text.replace("hours", "days") if row % 3 == 0 else text
-        for row, text in enumerate(EXPECTED)
-    ]
+def test_corpus_bleu_and_its_paired_comparison_agree_with_sacrebleus_bootstrap() -> None:
+    worse = [text.replace("sat", "is") if row % 2 else text for row, text in enumerate(EXPECTED)]
+    better = [text.replace("hours", "days") if row % 3 == 0 else text for row, text in enumerate(EXPECTED)]
     base, tuned = (
         score_rows(EXPECTED, worse).corpus,
         score_rows(EXPECTED, better).corpus,
     )
-    ours = compare_paired(
-        {"bleu": base["bleu"]}, {"bleu": tuned["bleu"]}, samples=1000
-    )["bleu"]
+    ours = compare_paired({"bleu": base["bleu"]}, {"bleu": tuned["bleu"]}, samples=1000)["bleu"]
     interval = bootstrap({"bleu": tuned["bleu"]}, samples=1000)["bleu"]
 
-    _, found = PairedTest(
-        [("base", worse), ("tuned", better)], {"BLEU": BLEU()}, [EXPECTED], "bs", 1000
-    )()
+    _, found = PairedTest([("base", worse), ("tuned", better)], {"BLEU": BLEU()}, [EXPECTED], "bs", 1000)()
     theirs_base, theirs_tuned = found["BLEU"]
     assert (ours.base, ours.tuned) == pytest.approx(
         (theirs_base.score / 100, theirs_tuned.score / 100), abs=1e-9
     )
-    assert (interval.high - interval.low) / 2 == pytest.approx(
-        theirs_tuned.ci / 100, rel=0.15
-    )
+    assert (interval.high - interval.low) / 2 == pytest.approx(theirs_tuned.ci / 100, rel=0.15)
     assert ours.low > 0 and theirs_tuned.p_value < 0.05 and ours.p_value < 0.05

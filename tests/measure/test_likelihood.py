@@ -25,9 +25,7 @@ def test_long_rows_weigh_more() -> None:
     nll, tokens = [2.0, 30.0], [2, 10]
     assert loss_metric(nll, tokens).value() == pytest.approx(32 / 12)
     assert perplexity_metric(nll, tokens).value() == pytest.approx(math.exp(32 / 12))
-    assert bits_per_byte_metric(nll, [8, 40]).value() == pytest.approx(
-        bits_per_byte(32, 48)
-    )
+    assert bits_per_byte_metric(nll, [8, 40]).value() == pytest.approx(bits_per_byte(32, 48))
 
 
 def test_a_lost_model_has_a_huge_but_finite_perplexity() -> None:
@@ -45,14 +43,15 @@ def test_the_interval_of_the_perplexity_is_that_of_the_loss_raised() -> None:
         },
         samples=401,
     )
-    assert found["perplexity"].low == pytest.approx(
-        math.exp(found["loss"].low), rel=1e-2
-    )
-    assert found["perplexity"].high == pytest.approx(
-        math.exp(found["loss"].high), rel=1e-2
-    )
+    assert found["perplexity"].low == pytest.approx(math.exp(found["loss"].low), rel=1e-2)
+    assert found["perplexity"].high == pytest.approx(math.exp(found["loss"].high), rel=1e-2)
 
 
-def test_a_row_without_tokens_is_refused() -> None:
-    with pytest.raises(AssertionError, match="without weight"):
-        loss_metric([1.0, 1.0], [3, 0])
+def test_a_row_without_tokens_counts_for_nothing() -> None:
+    assert loss_metric([6.0, 0.0], [3, 0]).value() == 2
+    assert bootstrap({"loss": loss_metric([6.0, 0.0], [3, 0])}, samples=200)["loss"].high == 2
+
+
+def test_rows_without_any_token_are_refused() -> None:
+    with pytest.raises(AssertionError, match="weight"):
+        loss_metric([0.0], [0])

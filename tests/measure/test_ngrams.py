@@ -36,12 +36,8 @@ def test_corpus_scores_from_sums_are_sacrebleus(pairs: list[tuple[str, str]]) ->
     expected, generated = zip(*pairs, strict=True)
     bleu = BLEU().corpus_score(generated, [expected]).score / 100
     chrf = CHRF().corpus_score(generated, [expected]).score / 100
-    assert bleu_metric(bleu_columns(expected, generated)).value() == pytest.approx(
-        bleu, abs=1e-12
-    )
-    assert chrf_metric(chrf_columns(expected, generated)).value() == pytest.approx(
-        chrf, abs=1e-12
-    )
+    assert bleu_metric(bleu_columns(expected, generated)).value() == pytest.approx(bleu, abs=1e-12)
+    assert chrf_metric(chrf_columns(expected, generated)).value() == pytest.approx(chrf, abs=1e-12)
 
 
 @given(PAIRS)
@@ -76,9 +72,7 @@ def test_a_resampled_corpus_scores_as_its_texts_do() -> None:
         texts = [expected[row] for row in drawn], [generated[row] for row in drawn]
         for metric, judge in ((bleu, BLEU()), (chrf, CHRF())):
             ours = metric.finish(metric.columns_NK[drawn].sum(axis=0, keepdims=True))[0]
-            assert ours == pytest.approx(
-                judge.corpus_score(texts[1], [texts[0]]).score / 100, abs=1e-12
-            )
+            assert ours == pytest.approx(judge.corpus_score(texts[1], [texts[0]]).score / 100, abs=1e-12)
 
 
 def test_corpus_bleu_is_not_the_mean_of_its_rows() -> None:
@@ -101,9 +95,5 @@ def test_rouge_does_not_stem_as_the_guides_evaluate_does_not() -> None:
 
 
 def test_signatures_say_what_another_person_must_set() -> None:
-    assert bleu_signature().startswith(
-        "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:"
-    )
-    assert chrf_signature().startswith(
-        "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:"
-    )
+    assert bleu_signature().startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert chrf_signature().startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")

@@ -19,9 +19,7 @@ def test_exact_match_is_the_guides_on_texts_without_white_space_at_their_ends(
     assert exact_match(expected, generated) == guide_exact_match(expected, generated)
 
 
-def test_exact_match_forgives_white_space_at_the_ends_where_the_guide_does_not() -> (
-    None
-):
+def test_exact_match_forgives_white_space_at_the_ends_where_the_guide_does_not() -> None:
     assert guide_exact_match("Yes", "yes\n") == 0
     assert exact_match("Yes", " yes\n") == 1
     assert exact_match("a b", "a  b") == 0
@@ -46,9 +44,7 @@ def test_token_f1_by_hand() -> None:
 
 
 @given(TEXTS, TEXTS)
-def test_overlaps_are_symmetric_lie_in_0_to_1_and_are_1_for_equal_texts(
-    one: str, other: str
-) -> None:
+def test_overlaps_are_symmetric_lie_in_0_to_1_and_are_1_for_equal_texts(one: str, other: str) -> None:
     for score in (exact_match, jaccard_overlap, token_f1):
         assert 0 <= score(one, other) <= 1
         assert score(one, other) == score(other, one)

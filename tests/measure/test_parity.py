@@ -6,9 +6,7 @@ from luthier.measure.parity import combine, compare_logits, kl_divergences
 
 
 def some_logits(tokens: int = 7, vocabulary: int = 11, seed: int = 0) -> np.ndarray:
-    return (
-        np.random.default_rng(seed).normal(size=(tokens, vocabulary)).astype(np.float32)
-    )
+    return np.random.default_rng(seed).normal(size=(tokens, vocabulary)).astype(np.float32)
 
 
 def test_equal_models_do_not_differ() -> None:
@@ -74,9 +72,7 @@ def test_chunks_give_the_figures_of_the_whole(monkeypatch: pytest.MonkeyPatch) -
 
 def test_parts_weigh_by_their_tokens() -> None:
     first, second = some_logits(seed=1), some_logits(seed=2)
-    parts = combine(
-        [compare_logits(first[:2], second[:2]), compare_logits(first[2:], second[2:])]
-    )
+    parts = combine([compare_logits(first[:2], second[:2]), compare_logits(first[2:], second[2:])])
     assert parts.mean_kl == pytest.approx(compare_logits(first, second).mean_kl)
 
 
@@ -86,11 +82,7 @@ def test_logits_that_are_no_numbers_pass_no_threshold(broken: float, side: int) 
     pair = [some_logits(), some_logits()]
     pair[side][2, 5] = broken
     found = compare_logits(pair[0], pair[1])
-    assert (
-        found.max_absolute == np.inf
-        and found.mean_kl == np.inf
-        and found.top1_agreement == 0
-    )
+    assert found.max_absolute == np.inf and found.mean_kl == np.inf and found.top1_agreement == 0
 
 
 def test_tokens_masked_in_both_models_are_equal_and_in_one_differ() -> None:
@@ -98,16 +90,12 @@ def test_tokens_masked_in_both_models_are_equal_and_in_one_differ() -> None:
     first[:, 4] = -np.inf
     assert compare_logits(first, first.copy()).max_absolute == 0
     assert compare_logits(first, some_logits()).max_absolute == np.inf
-    assert np.isinf(
-        kl_divergences(some_logits().astype(np.float64), first.astype(np.float64))
-    ).all()
+    assert np.isinf(kl_divergences(some_logits().astype(np.float64), first.astype(np.float64))).all()
 
 
 def test_small_divergences_survive_low_precision() -> None:
     first = some_logits(tokens=500, vocabulary=300, seed=4)
-    second = first + np.random.default_rng(5).normal(
-        scale=1e-3, size=first.shape
-    ).astype(np.float32)
+    second = first + np.random.default_rng(5).normal(scale=1e-3, size=first.shape).astype(np.float32)
     exact = compare_logits(first.astype(np.float64), second.astype(np.float64)).mean_kl
     assert compare_logits(first, second).mean_kl == pytest.approx(exact, rel=1e-9)
     assert 1e-7 < exact < 1e-6

@@ -9,16 +9,14 @@ from hypothesis import strategies as st
 from luthier.measure.slots import read_brackets, slot_counts, slot_f1, slot_f1_metric
 
 RECORD = "name[Aromi], eatType[coffee shop], customer rating[5 out of 5]"
-WORDS = st.text(alphabet="abcXYZ é£-", min_size=1, max_size=8).filter(
-    lambda text: text.strip() != ""
-)
+WORDS = st.text(alphabet="abcXYZ é£-", min_size=1, max_size=8).filter(lambda text: text.strip() != "")
 
 
 def test_slot_f1_by_hand() -> None:
     # Two items right, one wrong value (wrong on both sides), so 2·2 / (3 + 3).
-    assert slot_f1(
-        RECORD, "customer rating[1 out of 5], name[aromi],eatType[Coffee Shop]"
-    ) == pytest.approx(4 / 6)
+    assert slot_f1(RECORD, "customer rating[1 out of 5], name[aromi],eatType[Coffee Shop]") == pytest.approx(
+        4 / 6
+    )
     assert slot_counts(RECORD, "name[Aromi], food[Thai]") == (1, 1, 2)
     assert slot_f1(RECORD, RECORD) == 1
     assert slot_f1(RECORD, "I do not know") == 0
@@ -34,12 +32,8 @@ def test_an_item_repeated_is_an_item_too_many() -> None:
 
 def test_json_items_are_compared_as_values() -> None:
     expected = '{"intent": "RateBook", "rating": 4, "best": "6"}'
-    assert slot_counts(
-        expected, '{"best": "6", "rating": 4, "intent": "ratebook "}'
-    ) == (3, 0, 0)
-    assert slot_counts(
-        expected, '{"intent": "RateBook", "rating": "4", "best": "6"}'
-    ) == (2, 1, 1)
+    assert slot_counts(expected, '{"best": "6", "rating": 4, "intent": "ratebook "}') == (3, 0, 0)
+    assert slot_counts(expected, '{"intent": "RateBook", "rating": "4", "best": "6"}') == (2, 1, 1)
     assert slot_counts("{}", "{}") == (0, 0, 0)
     assert slot_f1("{}", "{}") == 1
 
@@ -80,12 +74,8 @@ def test_other_texts_are_no_records(text: str) -> None:
 
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=6))
 def test_a_written_record_reads_back(items: list[tuple[str, str]]) -> None:
-    folded = Counter(
-        (slot.strip().lower(), value.strip().lower()) for slot, value in items
-    )
-    assert (
-        read_brackets(", ".join(f"{slot}[{value}]" for slot, value in items)) == folded
-    )
+    folded = Counter((slot.strip().lower(), value.strip().lower()) for slot, value in items)
+    assert read_brackets(", ".join(f"{slot}[{value}]" for slot, value in items)) == folded
     unique = dict(items)
     assert slot_f1(json.dumps(unique), json.dumps(dict(reversed(unique.items())))) == 1
 

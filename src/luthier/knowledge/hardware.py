@@ -104,9 +104,7 @@ def find_gpu(device_name: str) -> Gpu | None:
     return next((gpu for gpu in GPUS if gpu.words <= words), None)
 
 
-def share_of_peak(
-    flops_per_second: float, device_name: str, *, devices: int = 1
-) -> float | None:
-    """A measured rate as a share of what the hardware can do, 0..1; None where the peak is not known."""
+def peak_flops_of(device_name: str) -> float | None:
+    """Dense 16-bit operations a second at best, or None where the peak is not known."""
     gpu = find_gpu(device_name)
-    return None if gpu is None else flops_per_second / (gpu.peak_flops * devices)
+    return None if gpu is None else gpu.peak_flops

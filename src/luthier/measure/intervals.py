@@ -64,9 +64,7 @@ class Outcomes:
 
 def wilson(successes: int, rows: int, *, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a proportion (Wilson 1927, "Probable Inference", JASA 22)."""
-    assert 0 <= successes <= rows and rows > 0, (
-        f"{successes} of {rows} is no proportion"
-    )
+    assert 0 <= successes <= rows and rows > 0, f"{successes} of {rows} is no proportion"
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     share = successes / rows
     scale = 1 + z * z / rows
@@ -120,22 +118,15 @@ def compare_paired(
     both = [base[name] for name in shared] + [tuned[name] for name in shared]
     columns_NK, places = stack_columns(both)
     sums_SK = resample_sums(columns_NK, samples=samples, seed=seed)
-    values = [
-        metric.finish(sums_SK[:, place])
-        for metric, place in zip(both, places, strict=True)
-    ]
+    values = [metric.finish(sums_SK[:, place]) for metric, place in zip(both, places, strict=True)]
     deltas = {}
     for index, name in enumerate(shared):
         draws_S = values[len(shared) + index] - values[index]
-        deltas[name] = _paired_delta(
-            base[name].value(), tuned[name].value(), draws_S, confidence
-        )
+        deltas[name] = _paired_delta(base[name].value(), tuned[name].value(), draws_S, confidence)
     return deltas
 
 
-def count_outcomes(
-    base_N: ArrayLike, tuned_N: ArrayLike, *, lower_is_better: bool = False
-) -> Outcomes:
+def count_outcomes(base_N: ArrayLike, tuned_N: ArrayLike, *, lower_is_better: bool = False) -> Outcomes:
     """Which rows the tuned model won, lost and tied, by one value a row."""
     gains = as_column(tuned_N) - as_column(base_N)
     if lower_is_better:
@@ -159,9 +150,7 @@ def resample_sums(columns_NK: FloatArray, *, samples: int, seed: int) -> FloatAr
         draws = min(chunk, samples - start)
         drawn_SN = generator.integers(0, rows, size=(draws, rows))
         drawn_SN += np.arange(draws)[:, None] * rows
-        times_SN = np.bincount(drawn_SN.ravel(), minlength=draws * rows).reshape(
-            draws, rows
-        )
+        times_SN = np.bincount(drawn_SN.ravel(), minlength=draws * rows).reshape(draws, rows)
         sums_SK[start : start + draws] = times_SN.astype(np.float64) @ columns_NK
     return sums_SK
 
@@ -172,9 +161,7 @@ def percentile_bounds(values_S: FloatArray, confidence: float) -> tuple[float, f
     return float(low), float(high)
 
 
-def _paired_delta(
-    base: float, tuned: float, draws_S: FloatArray, confidence: float
-) -> PairedDelta:
+def _paired_delta(base: float, tuned: float, draws_S: FloatArray, confidence: float) -> PairedDelta:
     draws_S = np.where(np.abs(draws_S) <= ROUNDING, 0.0, draws_S)
     delta = tuned - base if abs(tuned - base) > ROUNDING else 0.0
     low, high = percentile_bounds(draws_S, confidence)

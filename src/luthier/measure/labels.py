@@ -19,9 +19,7 @@ QUOTES = "\"'`"
 def find_labels(expected: Sequence[str]) -> frozenset[str] | None:
     """The closed set of labels, folded, or None if the rows are no classification."""
     labels = {fold(text) for text in expected}
-    if not 2 <= len(labels) <= MOST_LABELS or len(expected) < ROWS_PER_LABEL * len(
-        labels
-    ):
+    if not 2 <= len(labels) <= MOST_LABELS or len(expected) < ROWS_PER_LABEL * len(labels):
         return None
     return frozenset(labels) if all(_is_label(text) for text in labels) else None
 
@@ -51,7 +49,5 @@ def is_right(expected: str, generated: str, labels: frozenset[str]) -> float:
 
 def _is_label(text: str) -> bool:
     return (
-        0 < len(text) <= MOST_CHARACTERS
-        and len(text.split()) <= MOST_WORDS
-        and len(text.splitlines()) == 1
+        0 < len(text) <= MOST_CHARACTERS and len(text.split()) <= MOST_WORDS and len(text.splitlines()) == 1
     )

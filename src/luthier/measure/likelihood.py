@@ -42,8 +42,6 @@ def perplexity_metric(nll_nats_N: ArrayLike, tokens_N: ArrayLike) -> CorpusMetri
     return CorpusMetric(loss.columns_NK, finish)
 
 
-def bits_per_byte_metric(
-    nll_nats_N: ArrayLike, utf8_bytes_N: ArrayLike
-) -> CorpusMetric:
+def bits_per_byte_metric(nll_nats_N: ArrayLike, utf8_bytes_N: ArrayLike) -> CorpusMetric:
     """The bits a byte over all rows."""
     return ratio_metric(nll_nats_N, utf8_bytes_N, scale=1 / math.log(2))

@@ -48,9 +48,7 @@ class RowScores:
 
     def as_dict(self) -> dict[str, float]:
         """The scores by name, those that do not apply left out."""
-        return {
-            name: value for name, value in asdict(self).items() if value is not None
-        }
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,7 @@ def score_rows(expected: Sequence[str], generated: Sequence[str]) -> Scores:
 
     Slot F1 applies if every expected text is a record, accuracy if they form a small closed set of labels (labels.py).
     """
-    assert len(expected) == len(generated) > 0, (
-        f"{len(expected)} expected texts, {len(generated)} answers"
-    )
+    assert len(expected) == len(generated) > 0, f"{len(expected)} expected texts, {len(generated)} answers"
     pairs = list(zip(expected, generated, strict=True))
     counts = [slot_counts(*pair) for pair in pairs]
     slots = [count for count in counts if count is not None]
@@ -89,15 +85,9 @@ def score_rows(expected: Sequence[str], generated: Sequence[str]) -> Scores:
         "exact_match": [exact_match(*pair) for pair in pairs],
         "jaccard_overlap": [jaccard_overlap(*pair) for pair in pairs],
         "token_f1": [token_f1(*pair) for pair in pairs],
-        **{
-            name: [scores[place] for scores in rouge_scores]
-            for place, name in enumerate(ROUGE_TYPES)
-        },
+        **{name: [scores[place] for scores in rouge_scores] for place, name in enumerate(ROUGE_TYPES)},
     }
-    corpus = {
-        CORPUS_NAMES.get(name, name): mean_metric(values)
-        for name, values in means.items()
-    }
+    corpus = {CORPUS_NAMES.get(name, name): mean_metric(values) for name, values in means.items()}
     corpus |= {"bleu": bleu_metric(bleu_NK), "chrf": chrf_metric(chrf_NK)}
     per_row = means | {
         "bleu": bleu_of_rows(bleu_NK).tolist(),
@@ -114,6 +104,5 @@ def score_rows(expected: Sequence[str], generated: Sequence[str]) -> Scores:
 
 def _as_rows(per_row: dict[str, list[float]]) -> tuple[RowScores, ...]:
     return tuple(
-        RowScores(**dict(zip(per_row, values, strict=True)))
-        for values in zip(*per_row.values(), strict=True)
+        RowScores(**dict(zip(per_row, values, strict=True))) for values in zip(*per_row.values(), strict=True)
     )

@@ -70,11 +70,7 @@ def chrf_columns(expected: Sequence[str], generated: Sequence[str]) -> FloatArra
     for reference, hypothesis in zip(expected, generated, strict=True):
         counts: list[int] = []
         for wanted, found in zip(_ngrams(reference), _ngrams(hypothesis), strict=True):
-            both = sum(
-                min(times, wanted[ngram])
-                for ngram, times in found.items()
-                if ngram in wanted
-            )
+            both = sum(min(times, wanted[ngram]) for ngram, times in found.items() if ngram in wanted)
             # An order that the expected text is too short for counts for nothing, as in sacrebleu.
             counts += [found.total() if wanted else 0, wanted.total(), both]
         rows.append(counts)
@@ -91,12 +87,8 @@ def chrf_of_sums(sums_SK: FloatArray) -> FloatArray:
     found, wanted, both = sums_SK[:, 0::3], sums_SK[:, 1::3], sums_SK[:, 2::3]
     is_used = (found > 0) & (wanted > 0)
     orders = np.maximum(is_used.sum(axis=1), 1)
-    precision = (
-        np.where(is_used, both / np.where(is_used, found, 1), 0).sum(axis=1) / orders
-    )
-    recall = (
-        np.where(is_used, both / np.where(is_used, wanted, 1), 0).sum(axis=1) / orders
-    )
+    precision = np.where(is_used, both / np.where(is_used, found, 1), 0).sum(axis=1) / orders
+    recall = np.where(is_used, both / np.where(is_used, wanted, 1), 0).sum(axis=1) / orders
     weight = BETA_SQUARED * precision + recall
     return np.where(
         weight > 0,
@@ -138,14 +130,10 @@ def _bleu(sums_SK: FloatArray, *, effective_order: bool) -> FloatArray:
         is_missed = has_ngrams & (matched == 0)
         smoothing_S = np.where(is_missed, 2 * smoothing_S, smoothing_S)
         matched = np.where(is_missed, 1 / smoothing_S, matched)
-        log_precisions_S += np.log(
-            np.where(has_ngrams, matched / np.where(has_ngrams, total, 1), 1)
-        )
+        log_precisions_S += np.log(np.where(has_ngrams, matched / np.where(has_ngrams, total, 1), 1))
         orders_S += has_ngrams
     shortage = 1 - expected_words / np.maximum(answer_words, 1)
-    brevity_S = np.where(
-        answer_words < expected_words, np.exp(np.minimum(shortage, 0)), 1.0
-    )
+    brevity_S = np.where(answer_words < expected_words, np.exp(np.minimum(shortage, 0)), 1.0)
     values = brevity_S * np.exp(log_precisions_S / np.maximum(orders_S, 1))
     is_scored = matched_SO.any(axis=1) & (effective_order | (orders_S == WORD_ORDERS))
     return np.where(is_scored, values, 0.0)

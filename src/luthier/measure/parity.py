@@ -40,12 +40,8 @@ def compare_logits(first_TV: NDArray[Any], second_TV: NDArray[Any]) -> LogitDiff
     NaN in either makes every distance infinite, so that no threshold lets it pass; logits of minus infinity (masked tokens)
     are equal if both models have them.
     """
-    assert first_TV.shape == second_TV.shape, (
-        f"logits of shapes {first_TV.shape} and {second_TV.shape}"
-    )
-    assert first_TV.ndim == 2 and first_TV.size > 0, (
-        f"expected logits (T, V), got shape {first_TV.shape}"
-    )
+    assert first_TV.shape == second_TV.shape, f"logits of shapes {first_TV.shape} and {second_TV.shape}"
+    assert first_TV.ndim == 2 and first_TV.size > 0, f"expected logits (T, V), got shape {first_TV.shape}"
     chunk = max(1, CHUNK_CELLS // first_TV.shape[1])
     return combine(
         _compare_chunk(
@@ -66,8 +62,7 @@ def combine(parts: Iterable[LogitDifference]) -> LogitDifference:
         max_absolute=max(part.max_absolute for part in listed),
         mean_kl=sum(part.mean_kl * part.tokens for part in listed) / tokens,
         max_kl=max(part.max_kl for part in listed),
-        top1_agreement=sum(part.top1_agreement * part.tokens for part in listed)
-        / tokens,
+        top1_agreement=sum(part.top1_agreement * part.tokens for part in listed) / tokens,
     )
 
 

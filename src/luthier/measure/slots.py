@@ -44,11 +44,7 @@ def slot_counts(expected: str, generated: str) -> tuple[int, int, int] | None:
 def slot_f1(expected: str, generated: str) -> float | None:
     """F1 of one row's items; None if `expected` is no record, 1 if both records are empty."""
     counts = slot_counts(expected, generated)
-    return (
-        None
-        if counts is None
-        else float(f1_of_sums(np.array([counts], dtype=np.float64))[0])
-    )
+    return None if counts is None else float(f1_of_sums(np.array([counts], dtype=np.float64))[0])
 
 
 def slot_f1_metric(counts: Sequence[tuple[int, int, int]]) -> CorpusMetric:
@@ -81,14 +77,10 @@ def read_json_record(text: str) -> Items | None:
     if not text.lstrip().startswith("{"):
         return None
     try:
-        pairs = json.loads(
-            text, object_pairs_hook=_Pairs, parse_constant=_refuse_constant
-        )
+        pairs = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(pairs, _Pairs) or not all(
-        isinstance(value, SCALAR) for _, value in pairs
-    ):
+    if not isinstance(pairs, _Pairs) or not all(isinstance(value, SCALAR) for _, value in pairs):
         return None
     return Counter((fold(slot), _spell(value)) for slot, value in pairs)
 
