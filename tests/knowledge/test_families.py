@@ -27,9 +27,7 @@ every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES
 @cache
 def build(model_type: str) -> PreTrainedModel:
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(
-            AutoConfig.for_model(model_type, **SHAPE)
-        )
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **SHAPE))
 
 
 def linears_of_a_layer(family: Family) -> set[str]:
@@ -60,8 +58,7 @@ def test_attention_and_feed_forward_are_told_apart(family: Family) -> None:
     inside_attention = {
         name.rsplit(".", 1)[-1]
         for name, module in layer.named_modules()
-        if isinstance(module, torch.nn.Linear)
-        and "attention" in name.replace("self_attn", "attention")
+        if isinstance(module, torch.nn.Linear) and "attention" in name.replace("self_attn", "attention")
     }
     assert inside_attention == set(family.attention)
 
@@ -74,27 +71,21 @@ def test_the_head_is_the_output_embedding(family: Family) -> None:
 
 @every_family
 def test_embeddings_are_tied_by_default_where_the_row_says(family: Family) -> None:
-    assert (
-        AutoConfig.for_model(family.model_type).tie_word_embeddings
-        == family.ties_embeddings_by_default
-    )
+    assert AutoConfig.for_model(family.model_type).tie_word_embeddings == family.ties_embeddings_by_default
 
 
 @every_family
 def test_queries_and_keys_are_normed_where_the_row_says(family: Family) -> None:
-    names = {
-        name.rsplit(".", 1)[-1] for name, _ in build(family.model_type).named_modules()
-    }
+    names = {name.rsplit(".", 1)[-1] for name, _ in build(family.model_type).named_modules()}
     assert ({"q_norm", "k_norm"} <= names) == family.normalizes_queries_and_keys
 
 
 @every_family
 def test_logits_are_capped_where_the_row_says(family: Family) -> None:
     config = AutoConfig.for_model(family.model_type).to_dict()
-    caps = [
-        config.get(key) for key in ("attn_logit_softcapping", "final_logit_softcapping")
-    ]
-    assert all(caps) == family.caps_logits and any(caps) == family.caps_logits
+    caps = [config.get(key) for key in ("attn_logit_softcapping", "final_logit_softcapping")]
+    assert all(caps) == family.caps_logits
+    assert any(caps) == family.caps_logits
 
 
 def test_the_table_is_found_by_model_type() -> None:

@@ -25,11 +25,11 @@ VALUES = st.lists(st.floats(min_value=0, max_value=1, width=32), min_size=1, max
 def test_wilson_by_hand() -> None:
     # 10 right of 10 and z = 1.96: low = 1 / (1 + z²/10) = 0.7225; 5 of 10: 0.2366 to 0.7634 (Wilson's formula).
     full, half, none = wilson(10, 10), wilson(5, 10), wilson(0, 10)
-    assert (full.value, full.high) == (1, 1) and full.low == pytest.approx(
-        1 / (1 + 1.959964**2 / 10), abs=1e-6
-    )
+    assert (full.value, full.high) == (1, 1)
+    assert full.low == pytest.approx(1 / (1 + 1.959964**2 / 10), abs=1e-6)
     assert (half.low, half.high) == pytest.approx((0.2366, 0.7634), abs=5e-5)
-    assert none.low == 0 and none.high == pytest.approx(1 - full.low)
+    assert none.low == 0
+    assert none.high == pytest.approx(1 - full.low)
 
 
 @given(st.integers(1, 5000), st.floats(0, 1), st.floats(0.5, 0.999))
@@ -43,15 +43,14 @@ def test_wilson_covers_the_truth_as_often_as_it_says() -> None:
     # Exact coverage from the binomial distribution, no simulation: n = 60, averaged over the true shares.
     rows = 60
     bounds = [wilson(successes, rows) for successes in range(rows + 1)]
-    coverages = []
-    for truth in np.linspace(0.02, 0.98, 49):
-        coverages.append(
-            sum(
-                math.comb(rows, successes) * truth**successes * (1 - truth) ** (rows - successes)
-                for successes, found in enumerate(bounds)
-                if found.low <= truth <= found.high
-            )
+    coverages = [
+        sum(
+            math.comb(rows, successes) * truth**successes * (1 - truth) ** (rows - successes)
+            for successes, found in enumerate(bounds)
+            if found.low <= truth <= found.high
         )
+        for truth in np.linspace(0.02, 0.98, 49)
+    ]
     assert np.mean(coverages) == pytest.approx(0.95, abs=0.01)
     assert min(coverages) > 0.88
 
@@ -110,7 +109,8 @@ def test_two_rows_by_hand() -> None:
 def test_the_interval_of_a_mean_holds_the_mean(values: list[float]) -> None:
     found = bootstrap_mean(values, samples=500)
     assert found.low - 1e-9 <= found.value <= found.high + 1e-9
-    assert min(values) - 1e-9 <= found.low and found.high <= max(values) + 1e-9
+    assert min(values) - 1e-9 <= found.low
+    assert found.high <= max(values) + 1e-9
 
 
 @given(VALUES, st.integers(0, 2**32))
@@ -121,7 +121,8 @@ def test_equal_systems_have_no_gain_no_win_and_p_1(values: list[float], seed: in
     for found in compare_paired(system, system, samples=200, seed=seed).values():
         assert (found.delta, found.low, found.high, found.p_value) == (0, 0, 0, 1)
     outcomes = count_outcomes(values, values)
-    assert (outcomes.won, outcomes.lost) == ((), ()) and outcomes.tied == tuple(range(len(values)))
+    assert (outcomes.won, outcomes.lost) == ((), ())
+    assert outcomes.tied == tuple(range(len(values)))
 
 
 @given(VALUES, st.integers(0, 100))
@@ -141,7 +142,8 @@ def test_a_clear_gain_has_a_small_p_and_an_interval_above_0() -> None:
     base, tuned = np.zeros(100), np.r_[np.ones(30), np.zeros(70)]
     found = compare_paired({"m": mean_metric(base)}, {"m": mean_metric(tuned)}, samples=1999)["m"]
     assert (found.base, found.tuned, found.delta) == (0, 0.3, 0.3)
-    assert found.low > 0.2 and found.high < 0.4
+    assert found.low > 0.2
+    assert found.high < 0.4
     assert found.p_value == pytest.approx(2 / 2000)
 
 
@@ -171,7 +173,8 @@ def test_a_seed_decides_the_draws_and_chunks_are_bounded(
 ) -> None:
     columns = np.random.default_rng(0).random((30, 2))
     first, again, other = (resample_sums(columns, samples=50, seed=seed) for seed in (1, 1, 2))
-    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
     monkeypatch.setattr(intervals, "CHUNK_CELLS", 100)  # 3 draws at a time
     chunked = resample_sums(np.ones((30, 1)), samples=50, seed=1)
     assert np.array_equal(chunked, np.full((50, 1), 30.0))
@@ -204,4 +207,6 @@ def test_corpus_bleu_and_its_paired_comparison_agree_with_sacrebleus_bootstrap()
         (theirs_base.score / 100, theirs_tuned.score / 100), abs=1e-9
     )
     assert (interval.high - interval.low) / 2 == pytest.approx(theirs_tuned.ci / 100, rel=0.15)
-    assert ours.low > 0 and theirs_tuned.p_value < 0.05 and ours.p_value < 0.05
+    assert ours.low > 0
+    assert theirs_tuned.p_value < 0.05
+    assert ours.p_value < 0.05

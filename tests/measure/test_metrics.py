@@ -27,7 +27,8 @@ def test_records_get_slot_f1_and_no_accuracy() -> None:
     # Records may repeat as labels do; they are still no labels.
     scores = score_rows(RECORDS * 4, RECORDS * 4)
     assert set(scores.corpus) == COMMON | {"slot_f1"}
-    assert scores.rows[0].accuracy is None and "accuracy" not in scores.rows[0].as_dict()
+    assert scores.rows[0].accuracy is None
+    assert "accuracy" not in scores.rows[0].as_dict()
     assert scores.values() == pytest.approx(dict.fromkeys(COMMON | {"slot_f1"}, 1.0))
 
 
@@ -61,7 +62,7 @@ def test_rows_keep_their_order_and_means_are_means_of_rows() -> None:
 
 
 def test_the_names_that_need_special_care_are_metrics() -> None:
-    assert PROPORTIONS == {"exact_match", "accuracy"}
+    assert {"exact_match", "accuracy"} == PROPORTIONS
     assert not LOWER_IS_BETTER & COMMON
 
 

@@ -43,12 +43,14 @@ def ratio_metric(numerators_N: ArrayLike, weights_N: ArrayLike, *, scale: float 
     """`scale` times the sum of one column over the sum of another, as in a loss per token; a row may weigh nothing, not all."""
     numerators, weights = as_column(numerators_N), as_column(weights_N)
     assert numerators.shape == weights.shape, "a ratio needs both columns of the same rows"
-    assert bool((weights >= 0).all()) and weights.sum() > 0, "a ratio needs weight"
+    assert bool((weights >= 0).all()), "a row weighs less than nothing"
+    assert weights.sum() > 0, "a ratio needs weight"
 
     def finish(sums_SK: FloatArray) -> FloatArray:
         numerator_S, weight_S = sums_SK.T
         # A draw of nothing but weightless rows has no value; 0 stands for it, as rare as the draw.
-        return scale * np.divide(numerator_S, weight_S, out=np.zeros_like(numerator_S), where=weight_S > 0)
+        ratio_S = np.divide(numerator_S, weight_S, out=np.zeros_like(numerator_S), where=weight_S > 0)
+        return np.asarray(scale * ratio_S)
 
     return CorpusMetric(np.column_stack([numerators, weights]), finish)
 
@@ -56,7 +58,8 @@ def ratio_metric(numerators_N: ArrayLike, weights_N: ArrayLike, *, scale: float 
 def as_column(values_N: ArrayLike) -> FloatArray:
     """The values as a float64 vector with at least one row, all finite."""
     values = np.asarray(values_N, dtype=np.float64)
-    assert values.ndim == 1 and len(values) > 0, f"expected a vector with rows, got shape {values.shape}"
+    assert values.ndim == 1, f"expected a vector, got shape {values.shape}"
+    assert len(values) > 0, "there is no row"
     assert bool(np.isfinite(values).all()), "a row's value is not finite"
     return values
 

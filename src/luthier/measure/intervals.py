@@ -64,7 +64,8 @@ class Outcomes:
 
 def wilson(successes: int, rows: int, *, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a proportion (Wilson 1927, "Probable Inference", JASA 22)."""
-    assert 0 <= successes <= rows and rows > 0, f"{successes} of {rows} is no proportion"
+    assert rows > 0, "a proportion of no row"
+    assert 0 <= successes <= rows, f"{successes} of {rows} is no proportion"
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     share = successes / rows
     scale = 1 + z * z / rows

@@ -41,7 +41,8 @@ def compare_logits(first_TV: NDArray[Any], second_TV: NDArray[Any]) -> LogitDiff
     are equal if both models have them.
     """
     assert first_TV.shape == second_TV.shape, f"logits of shapes {first_TV.shape} and {second_TV.shape}"
-    assert first_TV.ndim == 2 and first_TV.size > 0, f"expected logits (T, V), got shape {first_TV.shape}"
+    assert first_TV.ndim == 2, f"expected logits (T, V), got shape {first_TV.shape}"
+    assert first_TV.size > 0, "there is no position to compare"
     chunk = max(1, CHUNK_CELLS // first_TV.shape[1])
     return combine(
         _compare_chunk(
