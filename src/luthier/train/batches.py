@@ -105,10 +105,10 @@ class BatchMaker:
             ids[index, :length] = self.store.ids(row)
             trained[index, 1:length] = self.store.trained(row)[1:]
         targets_at = np.flatnonzero(trained)
-        positions = np.broadcast_to(np.arange(longest), ids.shape)
+        positions = np.tile(np.arange(longest), (len(rows), 1))
         return MicroBatch(
             ids_BT=self._put(ids),
-            position_ids_BT=self._put(np.ascontiguousarray(positions)),
+            position_ids_BT=self._put(positions),
             keep_N=self._put(targets_at - 1),
             targets_N=self._put(ids.ravel()[targets_at]),
             tokens=int(sum(int(self.store.lengths_N[row]) for row in rows)),

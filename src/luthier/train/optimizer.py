@@ -85,7 +85,7 @@ def restore_optimizer(
         name, slot = key.rsplit(":", 1)
         slots.setdefault(name, {})[slot] = value
     if slots and set(slots) != set(parameters):
-        odd = sorted(set(slots) ^ set(parameters))[0]
+        odd = min(set(slots) ^ set(parameters))
         raise CheckpointError(
             "ckpt-mismatch",
             f"the optimizer state and the model disagree about {odd}",
