@@ -1,0 +1,137 @@
+"""The command line: which verbs there are, and how every fault leaves the program.
+
+Each verb is a file of its own and imports its stage inside its body, so that `luthier --help` loads neither torch nor
+transformers. Only this file turns errors into messages and exit codes.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from luthier.cli.compare import compare
+from luthier.cli.demo import demo
+from luthier.cli.doctor import doctor
+from luthier.cli.evaluate import evaluate
+from luthier.cli.explain import explain
+from luthier.cli.faults import as_user_fault
+from luthier.cli.merge import merge
+from luthier.cli.output import show_json, tell
+from luthier.cli.prepare import prepare
+from luthier.cli.recipe import recipe
+from luthier.cli.runs import runs
+from luthier.cli.train import train
+from luthier.cli.validate import validate
+from luthier.floor.errors import Interrupted, LuthierError, UsageError
+
+OUR_FAULT = 70  # EX_SOFTWARE of sysexits.h
+
+# typer raises the faults of a command line as a class that it does not export by itself.
+_CommandLineFault = typer.BadParameter.__bases__[0].__bases__[0]
+
+app = typer.Typer(
+    name="luthier",
+    help="Trains language models from base models: prepare, train, judge against the base, merge.",
+    epilog="Exit codes: docs/reference/exit-codes.md. What a fault word means: luthier explain WORD.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"luthier {version('luthier')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where in the code a fault arose; so does LUTHIER_DEBUG=1.")
+    ] = False,
+) -> None:
+    """Trains language models from base models: prepare, train, judge against the base, merge."""
+
+
+app.command("train")(train)
+app.command("prepare")(prepare)
+app.command("eval")(evaluate)
+app.command("compare")(compare)
+app.command("merge")(merge)
+app.command("runs")(runs)
+app.command("validate")(validate)
+app.add_typer(recipe, name="recipe")
+app.command("explain")(explain)
+app.command("doctor")(doctor)
+app.command("demo")(demo)
+
+
+def main() -> None:
+    """The program `luthier`: run the command line and leave with its exit code."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line; returns the exit code, having shown every fault as the reader asked for it."""
+    words = [word for word in arguments if word != "--debug"]  # wherever it stands, not only before the verb
+    is_debug = len(words) < len(arguments) or os.environ.get("LUTHIER_DEBUG", "") not in ("", "0")
+    as_json = "--json" in words
+    try:
+        command = typer.main.get_command(app)
+        code = command.main(words or ["--help"], prog_name="luthier", standalone_mode=False)
+        return _interrupted(as_json) if code == Interrupted.exit_code else int(code or 0)
+    except LuthierError as fault:
+        return _leave(fault, as_json=as_json, is_debug=is_debug)
+    except _CommandLineFault as fault:
+        return _leave(_usage_error(fault), as_json=as_json, is_debug=is_debug)
+    except KeyboardInterrupt:
+        return _interrupted(as_json)
+    except Exception as fault:  # the one place that catches everything: here it becomes a message and a code
+        known = as_user_fault(fault)
+        if known is not None:
+            return _leave(known, as_json=as_json, is_debug=is_debug)
+        return _leave_by_our_fault(fault, as_json=as_json, is_debug=is_debug)
+
+
+def _leave(fault: LuthierError, *, as_json: bool, is_debug: bool) -> int:
+    if is_debug:
+        tell("".join(traceback.format_exception(fault)).rstrip())
+    tell(fault.render())
+    if as_json:
+        show_json(fault.as_json())
+    return fault.exit_code
+
+
+def _interrupted(as_json: bool) -> int:
+    what = "interrupted; what was saved before is untouched"
+    return _leave(Interrupted("interrupted", what), as_json=as_json, is_debug=False)
+
+
+def _usage_error(fault: Exception) -> UsageError:
+    context = fault.ctx  # type: ignore[attr-defined]
+    command = context.command_path if context else "luthier"
+    return UsageError("usage", fault.format_message(), fix=f"See: {command} --help")  # type: ignore[attr-defined]
+
+
+def _leave_by_our_fault(fault: Exception, *, as_json: bool, is_debug: bool) -> int:
+    what = f"{type(fault).__name__}: {fault}"
+    if is_debug:
+        tell("".join(traceback.format_exception(fault)).rstrip())
+    tell(f"error[internal]: {what}")
+    tell("  This is a fault of Luthier, not yours.")
+    if not is_debug:
+        tell("For the place in the code, repeat the command with --debug, and report what it prints.")
+    if as_json:
+        error = {"code": "internal", "what": what, "where": "", "why": "", "fix": "", "problems": []}
+        show_json({"error": {**error, "exit_code": OUR_FAULT}})
+    return OUR_FAULT

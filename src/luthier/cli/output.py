@@ -1,0 +1,87 @@
+"""Write to the terminal: results to standard output, talk to standard error.
+
+A reader that went away (`luthier runs | head -1`) ends the writing, never the work.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+
+def show(text: str) -> None:
+    """Write a result to standard output."""
+    _write(sys.stdout, text + "\n")
+
+
+def show_json(value: Any) -> None:
+    """Write the one object of `--json` to standard output. Figures that are not finite become null."""
+    show(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def tell(text: str) -> None:
+    """Write talk to standard error."""
+    _write(sys.stderr, text + "\n")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(visible(text))
+        stream.flush()
+    except UnicodeEncodeError:  # a terminal that is not UTF-8
+        encoding = stream.encoding or "ascii"
+        stream.write(visible(text).encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except BrokenPipeError:
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Send a stream whose reader is gone to nowhere, else what is still buffered raises again at exit."""
+    # As the Python manual advises: docs.python.org/3/library/signal.html, note on SIGPIPE.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def visible(text: str) -> str:
+    """Text with control characters spelt out: file names, rows and answers may hold terminal commands."""
+    return "".join(character if _is_shown(character) else _spelt(character) for character in text)
+
+
+def _is_shown(character: str) -> bool:
+    code = ord(character)
+    return character in "\n\t" or not (code < 32 or 127 <= code < 160 or 0xD800 <= code <= 0xDFFF)
+
+
+def _spelt(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Lines of columns as wide as their longest cell; `right` are the columns that end flush. The first row is the head."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for number, row in enumerate(rows):
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+        if number == 0:
+            lines.append("  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def figure(value: float) -> str:
+    """A metric with three decimals, or with four digits where it is large."""
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"

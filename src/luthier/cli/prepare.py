@@ -1,0 +1,58 @@
+"""`luthier prepare`: turn rows into prepared tokens, without training."""
+
+from typing import TYPE_CHECKING
+
+from luthier.cli.options import Again, AsJson, RunFolder, Words
+
+if TYPE_CHECKING:
+    from luthier.floor.rundir import RunDir
+    from luthier.reports.data import DataReport, SplitCounts
+
+
+def prepare(words: Words = None, run: RunFolder = None, again: Again = False, as_json: AsJson = False) -> None:
+    """Prepare the tokens of a recipe's rows.
+
+    Opens a run, so that `luthier train --run DIR` can go on with it. Tokens prepared before are found again.
+    """
+    from luthier.cli.opening import open_training
+    from luthier.cli.output import show, show_json
+    from luthier.cli.screen import Screen
+    from luthier.floor.stop import StopFlag, listen_for_stop
+
+    screen = Screen()
+    opening = open_training(words, verb="prepare", folder=run, resume=None, again=again)
+    with listen_for_stop(StopFlag()) as stop, opening as work:
+        from luthier.data.stage import prepare as prepare_stage
+
+        report = prepare_stage(work.recipe, work.run, listener=screen, stop=stop, again=again)
+    if as_json:
+        return show_json({"run": str(work.run.path), **report.model_dump(mode="json")})
+    return show(prepared_text(work.run, report))
+
+
+def prepared_text(run: "RunDir", report: "DataReport") -> str:
+    """The books of both splits, and what to type next."""
+    from luthier.cli.choose import shown_path
+
+    lines = [f"run         {shown_path(run)}", f"tokens in   {report.store}"]
+    lines.append(f"rows        {report.format}, rendered by the {report.template} template")
+    lines.append(f"training    {split_text(report.train)}")
+    if report.validation is not None:
+        lines.append(f"validation  {split_text(report.validation)}")
+    lines.append(f"next        luthier train --run {shown_path(run)}")
+    return "\n".join(lines)
+
+
+def split_text(counts: "SplitCounts") -> str:
+    """`4,862 rows, 300,000 tokens, 120,000 of them trained; 3 truncated, 2 dropped (untrained 2)`."""
+    text = f"{counts.rows_kept:,} rows, {counts.tokens:,} tokens, {counts.trained_tokens:,} of them trained"
+    notes = []
+    if counts.rows_truncated:
+        notes.append(f"{counts.rows_truncated:,} truncated ({counts.trained_tokens_lost:,} trained tokens lost)")
+    if counts.rows_added_by_splitting:
+        notes.append(f"{counts.rows_added_by_splitting:,} more by splitting")
+    dropped = {reason: rows for reason, rows in counts.dropped.items() if rows}
+    if dropped:
+        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in dropped.items())
+        notes.append(f"{sum(dropped.values()):,} dropped ({reasons})")
+    return "; ".join([text, ", ".join(notes)]) if notes else text
