@@ -24,11 +24,13 @@ def _number_from_text(value: Any) -> Any:
     return value
 
 
-def _printable(value: str) -> str:
+def _plain(value: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise ValueError("must not hold control characters")
     if any(0xD800 <= ord(character) <= 0xDFFF for character in value):  # an argument that is not UTF-8
         raise ValueError("must be Unicode text")
+    if "${" in value:  # it was escaped; the resolved recipe is read again, and then it would not be
+        raise ValueError("must not hold ${")
     return value
 
 
@@ -48,6 +50,6 @@ Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), _FROM_TEXT]
 FractionBelowOne = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), _FROM_TEXT]
 Count = Annotated[int, Field(gt=0, le=2**40)]
 CountOrZero = Annotated[int, Field(ge=0, le=2**40)]
-Text = Annotated[str, AfterValidator(_printable), Field(min_length=1)]
+Text = Annotated[str, AfterValidator(_plain), Field(min_length=1)]
 PathOrId = Annotated[Text, AfterValidator(_no_address)]
 Texts = Annotated[tuple[Text, ...], Strict(False)]

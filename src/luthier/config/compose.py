@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from luthier.config.dialects import GUIDE, Entry, Layer, Path, translate
@@ -30,8 +29,7 @@ from luthier.config.overrides import PLACE as LINE
 from luthier.config.overrides import Override, parse_overrides
 from luthier.config.problems import Problem, recipe_error, show
 from luthier.config.recipe import Recipe
-from luthier.config.yaml_file import read_yaml
-from luthier.floor.files import write_text
+from luthier.config.used import leaf_names, read_config_used, resolved_tree, write_recipe
 
 __all__ = ["Resolved", "find_recipe", "leaf_names", "list_recipes", "load_recipe", "read_config_used"]
 __all__ += ["resolved_tree", "write_config_used"]
@@ -296,37 +294,11 @@ def _nest(entries: Mapping[Path, Entry]) -> dict[str, Any]:
     return tree
 
 
-def leaf_names(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The dotted names of every value of a resolved recipe, lists as one value."""
-    names = []
-    for key, value in tree.items():
-        names += leaf_names(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"]
-    return names
-
-
 def _origin(name: str, entries: Mapping[Path, Entry]) -> str:
     entry = entries.get(tuple(name.split(".")))
     return entry.place if entry is not None else DEFAULT
 
 
-def resolved_tree(recipe: Recipe) -> dict[str, Any]:
-    """The whole recipe as plain values, such that Recipe reads it back as the same.
-
-    With tokens_per_step the rows of a step are left out: given, they would be a second dial.
-    """
-    tree: dict[str, Any] = recipe.model_dump(mode="json")
-    if recipe.train.tokens_per_step:
-        for name in ("batch_size", "gradient_accumulation_steps"):
-            del tree["train"][name]
-    return tree
-
-
 def write_config_used(resolved: Resolved, path: FilePath) -> None:
     """Write the resolved recipe as YAML; load_recipe reads it back as an equal one."""
-    text = yaml.safe_dump(resolved_tree(resolved.recipe), sort_keys=False, allow_unicode=True, width=110)
-    write_text(path, text)
-
-
-def read_config_used(path: FilePath) -> dict[str, Any]:
-    """The tree that write_config_used wrote, to be passed as `under`."""
-    return read_yaml(path).tree
+    write_recipe(resolved.recipe, path)

@@ -102,7 +102,7 @@ def _words_of(node: Schema) -> str:
         return show_plain(node["const"])
     if "enum" in node:
         return f"one of: {', '.join(show_plain(choice) for choice in node['enum'])}"
-    kind = node["type"]
+    kind: str = node["type"]
     if kind == "array":
         return f"a list; each {_words_of(node['items'])}"
     names = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text"}

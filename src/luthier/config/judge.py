@@ -73,7 +73,7 @@ def _suggest(name: str) -> str:
     if last in GUIDE and section:
         namesakes.append(GUIDE[last].place)
     if namesakes:
-        return f"; did you mean {namesakes[0]}?"
+        return did_you_mean(name, namesakes) if section else f"; did you mean {namesakes[0]}?"
     if section in section_names():
         near = nearest(
             last, [known.rpartition(".")[2] for known in settings() if known.startswith(f"{section}.")]

@@ -16,6 +16,7 @@ MOST_CHARACTERS = 20_000
 MOST_BRACKETS = 50  # Hydra's parser recurses at every bracket
 _RESOLVER = re.compile(r"\$\{[^}]*:")
 _TARGET = re.compile(r"(^|[~+.,{\s])_target_\s*([:=]|$)")  # not the end of lora_target_modules
+_PLAIN_TEXT = re.compile(r"[^\[\]{}()'\"\\$,=;:\n\t]+")
 _KEY = re.compile(r"(?P<sign>~|\+{0,2})(?P<key>[A-Za-z_][\w.]*)(?P<equals>=?)(?P<raw>.*)", re.DOTALL)
 
 
@@ -61,6 +62,8 @@ def _parse(word: str) -> Override | Problem:
 
 
 def _read_value(word: str, key: str, raw: str) -> Override | Problem:
+    if not raw.isascii() and _PLAIN_TEXT.fullmatch(raw):
+        return Override(key, raw.strip(), removes=False)  # Hydra's grammar reads bare letters of ASCII only
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 

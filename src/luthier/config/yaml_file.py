@@ -285,22 +285,27 @@ class _Builder:
         )
 
     def _resolve(self, text: str, line: int) -> Any:
-        """A plain scalar by the core schema of YAML 1.2."""
-        if _NULL.fullmatch(text):
-            return None
-        if _TRUE.fullmatch(text) or _FALSE.fullmatch(text):
-            return text[0] in "tT"
         if _LEADING_ZERO.fullmatch(text):
             decimal = text.lstrip("+-").lstrip("0") or "0"
             words = f"some read a leading zero as octal; write {decimal}, or quote it as text"
             self._problem("cfg-type", words, line, value=text)
-            return text
-        if _INTEGER.fullmatch(text) and len(text) <= MOST_DIGITS:
-            return int(text)
-        if _HEXADECIMAL.fullmatch(text) and len(text) <= MOST_DIGITS:
-            return int(text, 16)
-        if _FLOAT.fullmatch(text):
-            return float(text)
-        if _INFINITE.fullmatch(text):
-            return float(text.replace(".", "", 1))
-        return float("nan") if _NAN.fullmatch(text) else text
+        return resolve_scalar(text)
+
+
+def resolve_scalar(text: str) -> Any:
+    """The value of a plain scalar by the core schema of YAML 1.2; a leading zero makes it text."""
+    if _NULL.fullmatch(text):
+        return None
+    if _TRUE.fullmatch(text) or _FALSE.fullmatch(text):
+        return text[0] in "tT"
+    if _LEADING_ZERO.fullmatch(text):
+        return text
+    if _INTEGER.fullmatch(text) and len(text) <= MOST_DIGITS:
+        return int(text)
+    if _HEXADECIMAL.fullmatch(text) and len(text) <= MOST_DIGITS:
+        return int(text, 16)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _INFINITE.fullmatch(text):
+        return float(text.replace(".", "", 1))
+    return float("nan") if _NAN.fullmatch(text) else text
