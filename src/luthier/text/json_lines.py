@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from luthier.floor.errors import DataError, EnvironmentFault
 from luthier.floor.units import format_bytes
+from luthier.text.problems import LineFault
 
 LONGEST_LINE_BYTES = 10 * 2**20
 # Chat rows with tool schemas reach about 15 levels; Python's parser recurses once a level and gives up near 1,000.
@@ -32,15 +33,6 @@ UTF8_BOM = b"\xef\xbb\xbf"
 # Strings are skipped whole, an unclosed one up to the end; possessive, so that a line costs one pass and no memory.
 STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89abcdefABCDEF]")
-
-
-class LineFault(Exception):
-    """A line that is no row: the fault's word, and what is wrong in one phrase."""
-
-    def __init__(self, code: str, what: str) -> None:
-        super().__init__(what)
-        self.code = code
-        self.what = what
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from luthier.floor.lookup import did_you_mean
-from luthier.text.json_lines import LineFault
+from luthier.text.problems import LineFault
 
 RowKind = Literal["prompt_completion", "messages", "text"]
 

@@ -10,13 +10,12 @@ from pathlib import Path
 
 from luthier.config.data import Format
 from luthier.floor.errors import DataError
-from luthier.text.json_lines import HEAD_BYTES, LineFault, check_head, parse_object, read_lines
+from luthier.text.json_lines import HEAD_BYTES, check_head, parse_object, read_lines
+from luthier.text.problems import LineFault, Problems
 from luthier.text.row_files import find_files
 from luthier.text.row_shapes import FIELDS, Message, Row, RowKind, guess_kind, make_row
 
 __all__ = ["Message", "Row", "RowKind", "find_files", "first_row", "read_rows"]
-
-MOST_PROBLEMS_SHOWN = 20
 
 
 def read_rows(
@@ -27,7 +26,7 @@ def read_rows(
     `unused_fields` counts the rows that carry a field which their format does not use.
     Raises DataError naming file:line of the first twenty faults (exit code 3), or that there is no row at all.
     """
-    problems = _Problems()
+    problems = Problems()
     kind: RowKind | None = None if format == "auto" else format
     rows = 0
     for file in files:
@@ -55,7 +54,7 @@ def first_row(files: Sequence[Path], format: Format) -> Row:
     return next(read_rows(files, format))
 
 
-def _lines_of(file: Path, problems: "_Problems") -> Iterator[tuple[int, bytes, bool]]:
+def _lines_of(file: Path, problems: Problems) -> Iterator[tuple[int, bytes, bool]]:
     """The lines of a file, or none of them if its first bytes show that it is no UTF-8 text."""
     is_first = True
     for number, line, is_ended in read_lines(file):
@@ -68,37 +67,6 @@ def _lines_of(file: Path, problems: "_Problems") -> Iterator[tuple[int, bytes, b
                 problems.add(str(file), fault)
                 return
         yield number, line, is_ended
-
-
-class _Problems:
-    """The first faults in full, the rest as a number."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._first: list[tuple[str, LineFault]] = []
-
-    def add(self, origin: str, fault: LineFault) -> None:
-        self.count += 1
-        if len(self._first) < MOST_PROBLEMS_SHOWN:
-            self._first.append((origin, fault))
-
-    def raise_if_any(self) -> None:
-        if not self.count:
-            return
-        origin, fault = self._first[0]
-        if self.count == 1:
-            raise DataError(
-                fault.code, fault.what, where=origin, fix="Mend that line, then repeat the command."
-            )
-        more = self.count - len(self._first)
-        listed = [f"{place}: {found.what}" for place, found in self._first]
-        raise DataError(
-            fault.code,
-            f"the data has {self.count} faults",
-            where=origin,
-            problems=[*listed, f"... and {more} more"] if more else listed,
-            fix="Mend those lines, then repeat the command.",
-        )
 
 
 def _empty(files: Sequence[Path]) -> DataError:

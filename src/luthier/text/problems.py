@@ -1,0 +1,47 @@
+"""Gather the faults of many rows, so that one message lists them together instead of one a run."""
+
+from luthier.floor.errors import DataError
+
+MOST_PROBLEMS_SHOWN = 20
+
+
+class LineFault(Exception):
+    """What is wrong with a row: the fault's word, one phrase, and what to type if that is special."""
+
+    def __init__(self, code: str, what: str, *, fix: str = "") -> None:
+        super().__init__(what)
+        self.code = code
+        self.what = what
+        self.fix = fix
+
+
+class Problems:
+    """The first faults in full, the rest as a number."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[tuple[str, LineFault]] = []
+
+    def add(self, origin: str, fault: LineFault) -> None:
+        """Keep the fault of the row that stands at `origin` (file:line)."""
+        self.count += 1
+        if len(self._first) < MOST_PROBLEMS_SHOWN:
+            self._first.append((origin, fault))
+
+    def raise_if_any(self) -> None:
+        """Raise DataError with the code and place of the first fault, all of them listed."""
+        if not self.count:
+            return
+        origin, fault = self._first[0]
+        fix = fault.fix or "Mend what is listed, then repeat the command."
+        if self.count == 1:
+            raise DataError(fault.code, fault.what, where=origin, fix=fix)
+        more = self.count - len(self._first)
+        listed = [f"{place}: {found.what}" for place, found in self._first]
+        raise DataError(
+            fault.code,
+            f"the data has {self.count} faults",
+            where=origin,
+            problems=[*listed, f"... and {more} more"] if more else listed,
+            fix=fix,
+        )

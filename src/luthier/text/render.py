@@ -1,0 +1,168 @@
+"""Turn rows into token ids and a mask of what carries loss.
+
+Three layouts. Prompt/completion by the guide: BOS (if the tokenizer has one) + prompt + newline + completion + EOS, the two
+segments encoded apart, so that the ids of the prompt are those that generation starts from; completion and EOS carry loss.
+Text: BOS + text + EOS, all of it carries loss. Conversations: the tokenizer's chat template (chat.py).
+The first token of a row never carries loss, since nothing precedes it. What a text says never becomes a control token.
+Axes: N rows, T tokens of several rows end to end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
+
+from luthier.floor.errors import RecipeError
+from luthier.text.chat import ChatRenderer, as_messages
+from luthier.text.encode import control_pattern, encode_ids, encode_texts
+from luthier.text.row_shapes import Row, RowKind
+from luthier.text.tokenizer import stop_ids
+
+__all__ = ["Rendered", "RenderedBlock", "Renderer", "choose_template", "stop_ids"]
+
+Template = Literal["guide", "chat"]
+# A text row has no prompt; where one is wanted to look at what the model writes, its beginning serves.
+OPENING_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One row: ids, and which of them carry loss."""
+
+    ids: list[int]
+    trained: list[bool]
+
+
+@dataclass(frozen=True)
+class RenderedBlock:
+    """N rows end to end."""
+
+    ids_T: npt.NDArray[np.uint32]
+    trained_T: npt.NDArray[np.bool_]
+    lengths_N: npt.NDArray[np.int64]
+    has_control_text_N: npt.NDArray[np.bool_]
+    """Whether a text of the row spells a control token."""
+
+
+class Renderer:
+    """Renders rows with one tokenizer, by one template. Raises DataError (data-template) if it needs a missing one."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        template: Template,
+        train_on: Literal["all", "last"] = "all",
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._chat = ChatRenderer(tokenizer, train_on=train_on) if template == "chat" else None
+        self._control = control_pattern(tokenizer)
+        self._bos: list[int] = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        self._eos: int = tokenizer.eos_token_id
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """The ids that end an answer."""
+        return stop_ids(self._tokenizer)
+
+    def render(self, row: Row) -> Rendered:
+        """One row. Raises DataError naming the row if its template refuses it or its masks disagree."""
+        block = self.render_block([row])
+        return Rendered(block.ids_T.tolist(), block.trained_T.tolist())
+
+    def render_block(self, rows: Sequence[Row]) -> RenderedBlock:
+        """Many rows of one kind at once, far faster than one by one."""
+        if not rows:
+            empty = np.empty(0, dtype=np.uint32), np.empty(0, dtype=bool), np.empty(0, dtype=np.int64)
+            return RenderedBlock(*empty, np.empty(0, dtype=bool))
+        if self._chat:
+            parts, masks = self._chat.render(rows)
+            ids_T, trained_T = np.concatenate(parts).astype(np.uint32), np.concatenate(masks)
+            lengths_N = np.array([len(part) for part in parts], dtype=np.int64)
+        elif rows[0].kind == "text":
+            ids_T, trained_T, lengths_N = self._texts(rows)
+        else:
+            ids_T, trained_T, lengths_N = self._pairs(rows)
+        trained_T[(np.cumsum(lengths_N) - lengths_N)[lengths_N > 0]] = False
+        has_control_text_N = np.array([self._spells_control_token(row) for row in rows], dtype=bool)
+        return RenderedBlock(ids_T, trained_T, lengths_N, has_control_text_N)
+
+    def render_prompt(self, row: Row) -> list[int]:
+        """What generation starts from: everything before the answer."""
+        return self.render_prompts([row])[0]
+
+    def render_prompts(self, rows: Sequence[Row]) -> list[list[int]]:
+        """What generation starts from, for many rows of one kind."""
+        if self._chat:
+            return self._chat.render_prompts(rows)
+        openings = [_opening(row.text) if row.kind == "text" else row.prompt + "\n" for row in rows]
+        return [self._bos + ids for ids in encode_ids(self._tokenizer, openings)]
+
+    def expected(self, row: Row) -> str:
+        """The answer that the row gives."""
+        if row.kind == "prompt_completion":
+            return row.completion
+        if row.kind == "text":
+            return row.text[len(_opening(row.text)) :]
+        messages = as_messages(row)
+        return messages[-1].content if messages and messages[-1].role == "assistant" else ""
+
+    def _pairs(
+        self, rows: Sequence[Row]
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+        prompts = encode_ids(self._tokenizer, [row.prompt + "\n" for row in rows])
+        completions = encode_ids(self._tokenizer, [row.completion for row in rows])
+        flat: list[int] = []
+        for prompt, completion in zip(prompts, completions, strict=True):
+            flat += self._bos
+            flat += prompt
+            flat += completion
+            flat.append(self._eos)
+        counts_N2 = np.array(
+            [(len(self._bos) + len(p), len(c) + 1) for p, c in zip(prompts, completions, strict=True)],
+            dtype=np.int64,
+        )
+        trained_T = np.repeat(np.tile([False, True], len(rows)), counts_N2.ravel())
+        return np.array(flat, dtype=np.uint32), trained_T, counts_N2.sum(axis=1)
+
+    def _texts(
+        self, rows: Sequence[Row]
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+        edges = np.array(self._bos, dtype=np.uint32), np.array([self._eos], dtype=np.uint32)
+        parts: list[npt.NDArray[np.uint32]] = []
+        for encoding in encode_texts(self._tokenizer, [row.text for row in rows]):
+            parts += [edges[0], np.array(encoding.ids, dtype=np.uint32), edges[1]]
+        lengths_N = np.array([len(part) for part in parts], dtype=np.int64).reshape(-1, 3).sum(axis=1)
+        ids_T = np.concatenate(parts)
+        return ids_T, np.ones(len(ids_T), dtype=bool), lengths_N
+
+    def _spells_control_token(self, row: Row) -> bool:
+        texts = (row.prompt, row.completion, row.text, *(message.content for message in row.messages))
+        return any(self._control.search(text) for text in texts if text)
+
+
+def choose_template(setting: Literal["auto", "guide", "chat"], row_kind: RowKind) -> Template:
+    """`auto` takes the chat template for conversations and the guide's rule for the rest.
+
+    Raises RecipeError (cfg-conflict) for conversations by the guide, and for plain text by a chat template.
+    """
+    if setting == "auto":
+        return "chat" if row_kind == "messages" else "guide"
+    if (setting, row_kind) in (("guide", "messages"), ("chat", "text")):
+        raise RecipeError(
+            "cfg-conflict",
+            f"data.template is {setting}, and the rows are {row_kind}",
+            where="data.template",
+            fix="Leave data.template at auto.",
+        )
+    return setting
+
+
+def _opening(text: str) -> str:
+    """The first half of a text, at most so many characters, up to a space where there is one."""
+    end = min(len(text) // 2, OPENING_CHARACTERS)
+    space = text.rfind(" ", 0, end)
+    return text[:space] if space > 0 else text[:end]
