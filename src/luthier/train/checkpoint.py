@@ -23,8 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from luthier.floor.errors import CheckpointError, EnvironmentFault, UnhealthyError
 from luthier.floor.files import (
@@ -33,11 +31,11 @@ from luthier.floor.files import (
     free_bytes,
     read_json,
     replace_symlink,
-    sync_file,
     sync_folder,
 )
 from luthier.floor.units import format_bytes
-from luthier.train.manifest import FILE_NAME, DamagedCheckpoint, check_folder, write_manifest, write_synced
+from luthier.train.manifest import DamagedCheckpoint, check_folder, write_manifest, write_synced
+from luthier.train.tensor_file import read_tensors, write_tensors
 
 NEWEST = "newest"
 FACTS = "facts.json"
@@ -73,9 +71,10 @@ def save_checkpoint(root: Path, *, step: int, tensors: Tensors, facts: Mapping[s
         root.mkdir(parents=True, exist_ok=True)
         final = _fresh_name(root, step)
         with _temporary_folder(root, final.name) as temporary:
-            names = [_save_tensors(temporary, stem, named) for stem, named in tensors.items()]
+            for stem, named in tensors.items():
+                write_tensors(temporary / f"{stem}.safetensors", named)
             write_synced(temporary / FACTS, json.dumps(facts, ensure_ascii=False, allow_nan=False))
-            write_manifest(temporary, step=step, names=[*names, FACTS])
+            write_manifest(temporary, step=step, names=[*(f"{stem}.safetensors" for stem in tensors), FACTS])
             sync_folder(temporary)
             os.rename(temporary, final)
         sync_folder(root)
@@ -140,10 +139,8 @@ def load_step(
 
 
 def list_checkpoints(root: Path) -> list[Path]:
-    """The checkpoint folders below `root`, oldest step first, valid or not."""
-    if not root.is_dir():
-        return []
-    found = [path for path in root.iterdir() if FOLDER_NAME.fullmatch(path.name)]
+    """The checkpoint folders below `root`, oldest step first, valid or not. EnvironmentFault if it cannot be read."""
+    found = [path for path in _entries(root) if FOLDER_NAME.fullmatch(path.name)]
     return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=_order)
 
 
@@ -179,9 +176,7 @@ def sweep(root: Path) -> list[str]:
 
     Raises EnvironmentFault if the disk refuses.
     """
-    if not root.is_dir():
-        return []
-    stale = sorted(path for path in root.iterdir() if path.name.startswith(TEMPORARY_PREFIX))
+    stale = [path for path in _entries(root) if path.name.startswith(TEMPORARY_PREFIX)]
     with disk_faults(root):
         for path in stale:
             if path.is_dir() and not path.is_symlink():
@@ -206,40 +201,6 @@ def check_room(root: Path, tensors: Tensors) -> None:
         )
 
 
-def _save_tensors(folder: Path, stem: str, named: Mapping[str, torch.Tensor]) -> str:
-    """Write one safetensors file and bring it to the disk; returns its name."""
-    name = f"{stem}.safetensors"
-    assert re.match(FILE_NAME, name), f"{stem!r} is no file stem of a checkpoint"
-    try:
-        save_file(_separate(named), folder / name)
-    except SafetensorError as fault:
-        raise _as_os_error(fault) from fault
-    sync_file(folder / name)
-    return name
-
-
-def _separate(named: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors on the CPU, each in memory of its own: safetensors refuses memory that two share."""
-    seen: set[int] = set()
-    separate: dict[str, torch.Tensor] = {}
-    for name, tensor in named.items():
-        moved = tensor.detach().to("cpu").contiguous()
-        memory = moved.untyped_storage()
-        if memory.data_ptr() in seen or memory.nbytes() != moved.nbytes:
-            moved = moved.clone()
-        seen.add(memory.data_ptr())
-        separate[name] = moved
-    return separate
-
-
-def _as_os_error(fault: SafetensorError) -> OSError:
-    """The disk's refusal inside an error of the safetensors library, which tells it in words: `(os error 28)`."""
-    number = re.search(r"\(os error (\d+)\)", str(fault))
-    if number is None:
-        raise fault
-    return OSError(int(number[1]), os.strerror(int(number[1])))
-
-
 def _load(folder: Path, *, device: str | torch.device) -> Loaded:
     manifest = check_folder(folder)
     if manifest.step != step_of(folder):
@@ -249,11 +210,11 @@ def _load(folder: Path, *, device: str | torch.device) -> Loaded:
     try:
         facts = read_json(folder / FACTS)
         tensors = {
-            Path(name).stem: load_file(folder / name, device=str(device))
+            Path(name).stem: read_tensors(folder / name, device=device)
             for name in manifest.files
             if name.endswith(".safetensors")
         }
-    except (ValueError, SafetensorError) as fault:
+    except ValueError as fault:
         raise DamagedCheckpoint(f"it cannot be parsed: {fault}") from fault
     return Loaded(manifest.step, tensors, facts, folder, ())
 
@@ -268,6 +229,16 @@ def _refuse_nonfinite(tensors: Tensors, step: int) -> None:
                     why="A checkpoint with NaN or infinity in it could only continue a broken run.",
                     fix="Resume from the checkpoint before with a lower train.lr.",
                 )
+
+
+def _entries(root: Path) -> list[Path]:
+    """What lies below `root`, by name; nothing if it is not there."""
+    try:
+        return sorted(root.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as fault:
+        raise _unreadable(root, [f"{root}: {fault.strerror or fault}"]) from fault
 
 
 def _fresh_name(root: Path, step: int) -> Path:
@@ -307,18 +278,14 @@ def _quarantine(folder: Path) -> Path:
 
 
 def _quarantined(root: Path) -> list[Path]:
-    return sorted(path for path in root.glob(f"{BAD_PREFIX}*") if path.is_dir()) if root.is_dir() else []
+    return [path for path in _entries(root) if path.name.startswith(BAD_PREFIX) and path.is_dir()]
 
 
 def _foreign(root: Path) -> list[str]:
     """A note for everything that has no business here; none of it is read or touched."""
-    if not root.is_dir():
-        return []
     ours = {path.name for path in list_checkpoints(root)} | {NEWEST}
-    others = sorted(
-        path.name for path in root.iterdir() if path.name not in ours and not path.name.startswith(".")
-    )
-    return [f"{name}: not a checkpoint of ours; ignored" for name in others]
+    others = [path.name for path in _entries(root) if path.name not in ours]
+    return [f"{name}: not a checkpoint of ours; ignored" for name in others if not name.startswith(".")]
 
 
 def _pointed_to(root: Path) -> str:
