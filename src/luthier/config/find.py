@@ -131,7 +131,7 @@ class _Reader:
             return self._recipe(entry, place, parents)
         if isinstance(entry, dict) and len(entry) == 1:
             group, option = next(iter(entry.items()))
-            option = self.groups.pop(group, option)
+            option = self.groups.pop(group) if group in self.groups else option
             if option is None:
                 return []
             if isinstance(option, str):

@@ -3,6 +3,8 @@
 `python -m luthier.config.reference > docs/reference/recipe.md` renews it; a test says when it must.
 """
 
+import sys
+
 from luthier.config.dialects import GUIDE
 from luthier.config.explain import default_of, takes
 from luthier.config.fields import Setting, settings
@@ -61,4 +63,4 @@ def _row(setting: Setting, schema: Schema) -> str:
 
 
 if __name__ == "__main__":
-    print(reference_page(), end="")
+    sys.stdout.write(reference_page())

@@ -52,6 +52,6 @@ def _follow(node: Schema, schema: Schema) -> list[Schema]:
     """The sections that a reference or a union leads to; a leaf leads to itself."""
     if "$ref" in node:
         return [schema["$defs"][node["$ref"].rpartition("/")[2]]]
-    union = node.get("oneOf", node.get("anyOf", []))
+    union: list[Schema] = node.get("anyOf") or node.get("oneOf") or []
     references = [inner for inner in union if "$ref" in inner]
     return [target for inner in references for target in _follow(inner, schema)] or [node]

@@ -11,7 +11,7 @@ from luthier.config.yaml_file import read_yaml, resolve_scalar
 from luthier.floor.files import write_text
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML brings no types
     """Quotes what our reader, or one of YAML 1.1, would not read as text."""
 
 
