@@ -22,10 +22,14 @@ pytestmark = [
 ]
 
 
-def run_losses(base: Path, folder: Path, *, device: str = "cuda", **sections: Any) -> tuple[list[float], TrainReport]:
+def run_losses(
+    base: Path, folder: Path, *, device: str = "cuda", **sections: Any
+) -> tuple[list[float], TrainReport]:
     run = make_run(folder, base, rows=random_rows(120), validation=random_rows(20, seed=1))
     settings = {"epochs": 3, "batch_size": 8, "gradient_accumulation_steps": 2, **sections.pop("train", {})}
-    recipe = make_recipe(base, model={"device": device, **sections.pop("model", {})}, train=settings, **sections)
+    recipe = make_recipe(
+        base, model={"device": device, **sections.pop("model", {})}, train=settings, **sections
+    )
     report = train(recipe, run)
     return logged_losses(run), report
 
@@ -65,7 +69,9 @@ def test_bf16_packs_equal_the_fp32_losses_within_bf16_noise(
     tiny_base: Path, tmp_path: Path, compile_setting: str
 ) -> None:
     judge, _ = run_losses(tiny_base, tmp_path / "cpu", device="cpu")
-    ours, report = run_losses(tiny_base, tmp_path / "gpu", train={"precision": "bf16", "compile": compile_setting})
+    ours, report = run_losses(
+        tiny_base, tmp_path / "gpu", train={"precision": "bf16", "compile": compile_setting}
+    )
     assert report.attention == VARLEN
     assert relative(ours, judge) < 2e-2
 
@@ -81,14 +87,18 @@ def test_fp16_trains_with_loss_scaling(tiny_base: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("bits", [4, 8])
 def test_a_quantized_base_trains(tiny_base: Path, tmp_path: Path, bits: int) -> None:
     pytest.importorskip("bitsandbytes")
-    ours, report = run_losses(tiny_base, tmp_path / "gpu", method={"kind": "qlora", "bits": bits}, train={"precision": "bf16"})
+    ours, report = run_losses(
+        tiny_base, tmp_path / "gpu", method={"kind": "qlora", "bits": bits}, train={"precision": "bf16"}
+    )
     assert report.method == "qlora"
     assert ours[-1] < ours[0]
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_every_method_lowers_the_loss(tiny_base: Path, tmp_path: Path, method: str) -> None:
-    settings: dict[str, Any] = {"kind": "full", "rank": None, "alpha": None, "dropout": None} if method == "full" else {}
+    settings: dict[str, Any] = (
+        {"kind": "full", "rank": None, "alpha": None, "dropout": None} if method == "full" else {}
+    )
     settings = {name: value for name, value in settings.items() if value is not None}
     run = make_run(tmp_path / "run", tiny_base, rows=random_rows(120), validation=random_rows(20, seed=1))
     recipe = make_recipe(tiny_base, model={"device": "cuda"}, train={"epochs": 3})
@@ -108,7 +118,13 @@ def test_a_run_stopped_on_the_gpu_goes_on_from_its_checkpoint(tiny_base: Path, t
         recipe = make_recipe(
             tiny_base,
             model={"device": "cuda"},
-            train={"epochs": 3, "batch_size": 8, "gradient_accumulation_steps": 2, "schedule": half["schedule"], "most_steps": most_steps},
+            train={
+                "epochs": 3,
+                "batch_size": 8,
+                "gradient_accumulation_steps": 2,
+                "schedule": half["schedule"],
+                "most_steps": most_steps,
+            },
         )
         report = train(recipe, run)
     assert report.resumed_from_steps == (10,)

@@ -26,7 +26,10 @@ class OrderedRows(Dataset[dict[str, list[int]]]):
     def __init__(self, rows: Rows, recipe: Recipe) -> None:
         order = RowOrder(torch.tensor([len(ids) for ids, _ in rows]).numpy(), recipe)
         self.rows = [
-            rows[row] for number in range(STEPS) for batch in order.step(number).micro_batches for row in batch
+            rows[row]
+            for number in range(STEPS)
+            for batch in order.step(number).micro_batches
+            for row in batch
         ]
 
     def __len__(self) -> int:
@@ -34,7 +37,10 @@ class OrderedRows(Dataset[dict[str, list[int]]]):
 
     def __getitem__(self, index: int) -> dict[str, list[int]]:
         ids, trained = self.rows[index]
-        return {"ids": ids, "labels": [token if is_trained else -100 for token, is_trained in zip(ids, trained, strict=True)]}
+        return {
+            "ids": ids,
+            "labels": [token if is_trained else -100 for token, is_trained in zip(ids, trained, strict=True)],
+        }
 
 
 def pad(items: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
@@ -82,7 +88,13 @@ def test_twenty_steps_equal_those_of_trainer_and_peft(tiny_base: Path, tmp_path:
     recipe = make_recipe(
         tiny_base,
         method={"rank": 8, "alpha": 16},
-        train={"epochs": 1, "packing": False, "batch_size": 4, "gradient_accumulation_steps": 2, "schedule": {"warmup_fraction": 0.1}},
+        train={
+            "epochs": 1,
+            "packing": False,
+            "batch_size": 4,
+            "gradient_accumulation_steps": 2,
+            "schedule": {"warmup_fraction": 0.1},
+        },
     )
     assert isinstance(recipe.method, LoraMethod)
     run = make_run(tmp_path / "run", tiny_base, rows=rows)

@@ -14,7 +14,9 @@ from luthier.tokens.store import StoreWriter, TokenStore
 Rows = list[tuple[list[int], list[bool]]]
 
 
-def random_rows(count: int, *, seed: int = 0, vocabulary: int = 290, shortest: int = 6, longest: int = 40) -> Rows:
+def random_rows(
+    count: int, *, seed: int = 0, vocabulary: int = 290, shortest: int = 6, longest: int = 40
+) -> Rows:
     """Rows of random ids whose first part is a prompt without loss."""
     generator = np.random.default_rng(seed)
     rows: Rows = []
@@ -73,7 +75,9 @@ def make_run(folder: Path, base: Path, *, rows: Rows, validation: Rows | None = 
         format="prompt_completion",
         files={},
         train=train,
-        validation=write_store(store / "validation", validation, "data/validation.jsonl") if validation else None,
+        validation=write_store(store / "validation", validation, "data/validation.jsonl")
+        if validation
+        else None,
         was_cached=False,
     )
     report.write(run.report("data"))

@@ -26,7 +26,14 @@ def test_packed_training_equals_unpacked(tiny_base: Path, tmp_path: Path) -> Non
 def test_accumulation_does_not_change_the_losses(tiny_base: Path, tmp_path: Path, packing: bool) -> None:
     cuts = [(1, 8), (4, 2), (8, 1)]
     found = [
-        losses(tiny_base, tmp_path / f"{rows}x{times}", batch_size=rows, gradient_accumulation_steps=times, packing=packing, pack_tokens=64)
+        losses(
+            tiny_base,
+            tmp_path / f"{rows}x{times}",
+            batch_size=rows,
+            gradient_accumulation_steps=times,
+            packing=packing,
+            pack_tokens=64,
+        )
         for rows, times in cuts
     ]
     assert found[1] == pytest.approx(found[0], abs=1e-5)
