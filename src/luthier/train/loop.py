@@ -127,13 +127,10 @@ def take_step(job: Job, micro_batches: list[list[int]], *, number: int) -> StepR
     job.scaler.unscale_(job.optimizer)
     norm = gradient_norm(job)
     loss_value, norm_value = float(loss_sum), float(norm)
-    overflowed = job.scaler.is_enabled() and math.isfinite(loss_value) and not math.isfinite(norm_value)
-    if (
-        overflowed
-        and job.scaler.get_scale() <= LEAST_LOSS_SCALE
-        or not overflowed
-        and not math.isfinite(norm_value + loss_value)
-    ):
+    is_finite = math.isfinite(loss_value) and math.isfinite(norm_value)
+    # fp16 gradients overflow while the loss scale is still too high: the scaler leaves the step out and lowers the scale.
+    overflowed = not is_finite and math.isfinite(loss_value) and job.scaler.get_scale() > LEAST_LOSS_SCALE
+    if not is_finite and not overflowed:
         raise non_finite(job, batches, loss=loss_value, norm=norm_value, number=number)
     job.scaler.step(job.optimizer)
     job.scaler.update()

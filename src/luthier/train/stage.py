@@ -116,9 +116,7 @@ def prepare_job(
     tokenizer = load_tokenizer(Path(data.tokenizer))
     store = open_store(Path(data.store) / "train")
     order = RowOrder(store.lengths_N, recipe)
-    attention = choose_attention(
-        recipe.model.attention, device, computes_in_fp32=precision.name == "fp32"
-    )
+    attention = choose_attention(recipe.model.attention, device, computes_in_fp32=precision.name == "fp32")
     model, fingerprint = make_model(
         recipe, tokenizer, device=device, precision=precision, attention=attention
     )
