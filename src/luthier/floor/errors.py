@@ -180,6 +180,7 @@ FAULTS: dict[str, str] = {
     "ckpt-none": "There is nothing to resume from.",
     "ckpt-bad": "Every checkpoint is damaged.",
     "ckpt-mismatch": "The checkpoint belongs to another recipe.",
+    "compare-rows": "The two evaluations are of different rows, so their figures cannot be compared.",
     "gate-compare": "The tuned model is not better than the base.",
     "gate-parity": "The exported model does not answer as the trained model does.",
     "saved": "The run was asked to stop; it saved a checkpoint first.",
