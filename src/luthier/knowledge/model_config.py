@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from luthier.floor.errors import ModelError
-from luthier.floor.units import format_bytes
-from luthier.knowledge.containment import is_inside
+from luthier.knowledge.hostile_json import read_object
 
-MOST_CONFIG_BYTES = 4 * 2**20
 MOST_DEPTH = 32
 
 # Attention kernels that ship with Transformers. Any other name is looked up on the hub and its code run.
@@ -42,7 +40,16 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     Raises ModelError mdl-config, mdl-code, mdl-path or mdl-size.
     """
-    config = _read_object(folder, folder / "config.json")
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError(
+            "mdl-config",
+            f"there is no config.json in {folder}",
+            where=str(folder),
+            why=_what_it_is_instead(folder),
+            fix="Name a model folder: one with config.json, tokenizer files and *.safetensors.",
+        )
+    config = read_object(path, folder, code="mdl-config")
     for section, place in _sections(config, "config.json"):
         _refuse_code(section, place)
         _check_numbers(section, place)
@@ -51,7 +58,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(
             "mdl-config",
             f"config.json says model_type = {_short(config.get('model_type'))}",
-            where=str(folder / "config.json"),
+            where=str(path),
             why="The model type names the architecture, such as llama or qwen2.",
             fix="Take the folder from where the model was published.",
         )
@@ -63,50 +70,6 @@ def text_config(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a configuration that describes the language model: multimodal models nest it."""
     nested = config.get("text_config")
     return nested if isinstance(nested, dict) else config
-
-
-def _read_object(folder: Path, path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ModelError(
-            "mdl-config",
-            f"there is no config.json in {folder}",
-            where=str(folder),
-            why=_what_it_is_instead(folder),
-            fix="Name a model folder: one with config.json, tokenizer files and *.safetensors.",
-        )
-    if not is_inside(path, folder):
-        raise ModelError(
-            "mdl-path",
-            f"config.json is a link to {path.resolve()}, outside the model folder",
-            where=str(path),
-            fix="Replace the link by the file it stands for.",
-        )
-    count = path.stat().st_size
-    if count > MOST_CONFIG_BYTES:
-        raise _broken(
-            path,
-            f"is {format_bytes(count)}; no configuration needs more than {format_bytes(MOST_CONFIG_BYTES)}",
-        )
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as fault:
-        raise _broken(path, f"is not UTF-8 (byte {fault.start})") from fault
-    except json.JSONDecodeError as fault:
-        raise _broken(path, f"is not JSON: {fault.msg}", line=fault.lineno) from fault
-    except (RecursionError, ValueError) as fault:
-        raise _broken(path, "is nested or written as no configuration is") from fault
-    if not isinstance(value, dict):
-        raise _broken(path, f"holds a {type(value).__name__}, not an object")
-    return value
-
-
-def _broken(path: Path, what: str, *, line: int | None = None) -> ModelError:
-    return ModelError(
-        "mdl-config",
-        f"{path.name} {what}",
-        where=f"{path}:{line}" if line else str(path),
-        fix="Take the file again from where the model was published.",
-    )
 
 
 def _what_it_is_instead(folder: Path) -> str:

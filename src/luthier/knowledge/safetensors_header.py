@@ -33,6 +33,8 @@ BITS_OF = {
     "F8_E4M3": 8,
     "F8_E5M2": 8,
 }
+# A zip archive is torch's container of pickles; 0x80 and a protocol number open a bare pickle.
+PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 LFS_START = b"version https://git-lfs"
 
 
@@ -94,18 +96,15 @@ def _refuse_other_formats(path: Path, start: bytes, file_bytes: int) -> None:
             why="The repository was cloned without its large files.",
             fix=f"Fetch them: git -C {path.parent} lfs pull",
         )
-    # A zip archive is torch's container of pickles; 0x80 and a protocol number open a bare pickle.
-    if start.startswith(b"PK\x03\x04") or (
-        start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
-    ):
-        if start[8:9] != b"{":
-            raise ModelError(
-                "mdl-pickle",
-                f"{path.name} is a pickle under another name",
-                where=str(path),
-                why="Loading a pickle runs whatever code is in it.",
-                fix="Take the model's safetensors weights.",
-            )
+    # A header whose length happens to look like one of these still opens with its brace.
+    if start.startswith(PICKLE_STARTS) and start[8:9] != b"{":
+        raise ModelError(
+            "mdl-pickle",
+            f"{path.name} is a pickle under another name",
+            where=str(path),
+            why="Loading a pickle runs whatever code is in it.",
+            fix="Take the model's safetensors weights.",
+        )
     if file_bytes < 8:
         raise damaged(path, f"it has {file_bytes} bytes")
 
