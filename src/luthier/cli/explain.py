@@ -16,7 +16,9 @@ def explain(
     from luthier.floor.errors import FAULTS, UsageError
 
     if word in FAULTS:
-        kind, text = "fault", f"{word}: {FAULTS[word]}"
+        from luthier.knowledge.faults import explain_fault
+
+        kind, text = "fault", explain_fault(word)
     else:
         from luthier.config.explain import explain_setting
         from luthier.config.fields import settings
