@@ -16,7 +16,9 @@ Everything a run depends on, in one YAML file. This page is written from the sch
 `python -m luthier.config.reference > docs/reference/recipe.md`.
 
 A recipe holds only what differs from the defaults. `luthier validate RECIPE` judges it, `luthier recipe show RECIPE`
-prints every value with the place it came from, and `luthier recipe schema` prints a JSON Schema for your editor.
+prints every value with the place it came from, `luthier explain train.lr` tells about one setting. For an editor:
+`luthier recipe schema > recipe.schema.json`, and `# yaml-language-server: $schema=../recipe.schema.json` as the first
+line of a recipe.
 
 - **Names.** `luthier train demo` takes `demo.yaml` as a path, then `configs/demo.yaml`, then a recipe that ships with Luthier.
 - **On the command line** `key=value` sets a value whether or not the file has the key, `~key` takes the file's value
