@@ -10,10 +10,8 @@ from pathlib import Path
 
 from luthier.config.evaluate import EvaluateConfig
 from luthier.config.recipe import Recipe
-from luthier.evaluate.predictions import Prediction, read_predictions
-from luthier.evaluate.questions import hash_rows
+from luthier.evaluate.predictions import REPORT, Prediction, hash_rows, read_predictions
 from luthier.evaluate.score import all_metrics, row_values
-from luthier.evaluate.stage import REPORT
 from luthier.floor.errors import DataError, UsageError
 from luthier.floor.lookup import did_you_mean
 from luthier.floor.rundir import RunDir

@@ -1,10 +1,11 @@
-"""predictions.jsonl: every row of an evaluation, to be read by people and by the comparison.
+"""predictions.jsonl: every row of an evaluation, to be read by people and by the comparison. No torch.
 
 One object a line: row, origin, prompt, expected, generated, finished, nll_nats, tokens, bytes, scores.
 """
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from luthier.floor.errors import UsageError
 from luthier.floor.files import write_text
 
 FILE = "predictions.jsonl"
+REPORT = "report.json"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,14 @@ class Prediction:
     bytes: int
     """Bytes of the expected answer in UTF-8."""
     scores: dict[str, float]
+
+
+def hash_rows(rows: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 of prompts and expected answers, in order."""
+    digest = hashlib.sha256()
+    for prompt, expected in rows:
+        digest.update(json.dumps([prompt, expected]).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def write_predictions(folder: Path, predictions: Sequence[Prediction]) -> None:

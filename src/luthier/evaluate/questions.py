@@ -4,8 +4,6 @@ A question's prompt is what generation starts from; its ids are prompt and expec
 Plain texts have no prompt: nothing is generated for them, their whole text is foretold.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +14,7 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from luthier.config.recipe import Recipe
+from luthier.evaluate.predictions import hash_rows
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag
 from luthier.reports.data import DataReport
@@ -64,14 +63,6 @@ class QuestionSet:
     def sha256(self) -> str:
         """Hash of what is asked and expected, by which two evaluations are told to be of the same rows."""
         return hash_rows((question.prompt, question.expected) for question in self.questions)
-
-
-def hash_rows(rows: Iterator[tuple[str, str]]) -> str:
-    """SHA-256 of prompts and expected answers, in order."""
-    digest = hashlib.sha256()
-    for prompt, expected in rows:
-        digest.update(json.dumps([prompt, expected]).encode() + b"\n")
-    return digest.hexdigest()
 
 
 def read_questions(

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from luthier.config.recipe import Recipe
 from luthier.evaluate.likelihood import measure_likelihoods
-from luthier.evaluate.predictions import Prediction, write_predictions
+from luthier.evaluate.predictions import REPORT, Prediction, write_predictions
 from luthier.evaluate.questions import REPEAT, STOPPED, QuestionSet, read_questions
 from luthier.evaluate.score import estimate, likelihood_metrics
 from luthier.evaluate.subject import Subject, find_subject
@@ -31,8 +31,6 @@ from luthier.modelling.generate import generate_answers
 from luthier.reports.evaluate import EvaluateReport
 from luthier.reports.provenance import gather_provenance
 from luthier.text.tokenizer import hash_tokenizer, load_tokenizer
-
-REPORT = "report.json"
 
 
 @dataclass(frozen=True)
