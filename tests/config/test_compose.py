@@ -169,7 +169,7 @@ _VALUES = st.sampled_from(["1", "-1", "abc", "null", "[1,2]", "{lr: 1}", "full",
                            "[${x}]", "scratch", "${train}"])  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     file=st.lists(st.tuples(_KEYS, _VALUES), max_size=4, unique_by=lambda pair: pair[0]),
     words=st.lists(st.tuples(_KEYS, _VALUES).map("=".join), max_size=3),

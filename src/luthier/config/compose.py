@@ -239,9 +239,10 @@ def _compose(
     from omegaconf import OmegaConf
 
     store = ConfigStore.instance()
-    names = [f"luthier_layer_{number}" for number in range(len(layers))]
-    for name, layer in zip(names, layers, strict=True):
-        store.store(name=name, node=_nest(layer.entries))
+    trees = [_nest(layer.entries) for layer in layers if layer.entries]
+    names = [f"luthier_layer_{number}" for number in range(len(trees))]
+    for name, tree in zip(names, trees, strict=True):
+        store.store(name=name, node=tree)
     store.store(name="luthier_recipe", node={"defaults": [*names, "_self_"]})
     with initialize(version_base="1.3", config_path=None):
         composed = compose(config_name="luthier_recipe")
@@ -249,8 +250,7 @@ def _compose(
     problems += unresolved.values()
     for path in unresolved:
         _drop(composed, path)
-    tree: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
-    return tree
+    return OmegaConf.to_container(composed, resolve=True)  # type: ignore[return-value]
 
 
 def _unresolved(composed: Any, entries: Mapping[Path, Entry]) -> dict[Path, Problem]:

@@ -3,6 +3,7 @@
 It accepts what the door accepts: nested sections, the guide's flat keys, and a `defaults` list. Rules between settings are the door's.
 """
 
+from functools import cache
 from typing import Any
 
 from luthier.config.dialects import GUIDE, PRECISION_FLAGS, SCHEDULES, Flat
@@ -13,8 +14,9 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
 
 
+@cache
 def recipe_schema() -> Schema:
-    """The schema as a JSON value."""
+    """The schema as a JSON value, made once: callers read it."""
     schema: Schema = Recipe.model_json_schema()
     _accept_any_method(schema)
     flat = {name: _flat_property(name, key, schema) for name, key in GUIDE.items()}
