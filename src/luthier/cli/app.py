@@ -6,7 +6,6 @@ transformers. Only this file turns errors into messages and exit codes.
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -17,7 +16,6 @@ from luthier.cli.demo import demo
 from luthier.cli.doctor import doctor
 from luthier.cli.evaluate import evaluate
 from luthier.cli.explain import explain
-from luthier.cli.faults import as_user_fault
 from luthier.cli.merge import merge
 from luthier.cli.output import show_json, tell
 from luthier.cli.prepare import prepare
@@ -29,8 +27,8 @@ from luthier.floor.errors import Interrupted, LuthierError, UsageError
 
 OUR_FAULT = 70  # EX_SOFTWARE of sysexits.h
 
-# typer raises the faults of a command line as a class that it does not export by itself.
-_CommandLineFault = typer.BadParameter.__bases__[0].__bases__[0]
+# typer raises the faults of a command line as a class that it does not export: the parent of BadParameter's parent.
+_CommandLineFault: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="luthier",
@@ -97,6 +95,8 @@ def run_command(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _interrupted(as_json)
     except Exception as fault:  # the one place that catches everything: here it becomes a message and a code
+        from luthier.cli.faults import as_user_fault
+
         known = as_user_fault(fault)
         if known is not None:
             return _leave(known, as_json=as_json, is_debug=is_debug)
@@ -105,11 +105,17 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def _leave(fault: LuthierError, *, as_json: bool, is_debug: bool) -> int:
     if is_debug:
-        tell("".join(traceback.format_exception(fault)).rstrip())
+        _tell_traceback(fault)
     tell(fault.render())
     if as_json:
         show_json(fault.as_json())
     return fault.exit_code
+
+
+def _tell_traceback(fault: Exception) -> None:
+    import traceback
+
+    tell("".join(traceback.format_exception(fault)).rstrip())
 
 
 def _interrupted(as_json: bool) -> int:
@@ -126,7 +132,7 @@ def _usage_error(fault: Exception) -> UsageError:
 def _leave_by_our_fault(fault: Exception, *, as_json: bool, is_debug: bool) -> int:
     what = f"{type(fault).__name__}: {fault}"
     if is_debug:
-        tell("".join(traceback.format_exception(fault)).rstrip())
+        _tell_traceback(fault)
     tell(f"error[internal]: {what}")
     tell("  This is a fault of Luthier, not yours.")
     if not is_debug:

@@ -18,7 +18,9 @@ BASE = "base"
 
 First = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN]", help="The run to judge; the newest finished one unless named.", show_default=False),
+    typer.Argument(
+        metavar="[RUN]", help="The run to judge; the newest finished one unless named.", show_default=False
+    ),
 ]
 Second = Annotated[
     str, typer.Argument(metavar="[RUN|base]", help="What it is compared with: its base, or another run.")
@@ -71,7 +73,13 @@ def compared_text(report: "CompareReport") -> str:
 
     rows = [("metric", "base", "tuned", "difference", "95 % interval")]
     rows += [
-        (name, figure(found.base), figure(found.tuned), f"{found.delta:+.3f}", f"{found.low:+.3f} to {found.high:+.3f}")
+        (
+            name,
+            figure(found.base),
+            figure(found.tuned),
+            f"{found.delta:+.3f}",
+            f"{found.low:+.3f} to {found.high:+.3f}",
+        )
         for name, found in report.metrics.items()
     ]
     return "\n".join(

@@ -18,7 +18,9 @@ def doctor(as_json: AsJson = False) -> None:
         rows = [("", "what", "found")]
         rows += [(finding.state, finding.name, finding.text) for finding in findings]
         show(table(rows))
-        fixes = [f"{finding.name}: {finding.fix}" for finding in findings if finding.fix and finding.state != "ok"]
+        fixes = [
+            f"{finding.name}: {finding.fix}" for finding in findings if finding.fix and finding.state != "ok"
+        ]
         if fixes:
             show("\n" + "\n".join(fixes))
     if not is_fit:

@@ -57,7 +57,9 @@ def evaluated_text(run: "RunDir", report: "EvaluateReport") -> str:
         f"every row: {shown_path(run)}/evaluate/{report.subject}/predictions.jsonl",
     ]
     if report.answers_unfinished or report.prompts_cut:
-        lines.append(f"{report.answers_unfinished:,} answers reached max_new_tokens; {report.prompts_cut:,} prompts were cut")
+        lines.append(
+            f"{report.answers_unfinished:,} answers reached max_new_tokens; {report.prompts_cut:,} prompts were cut"
+        )
     other = "luthier eval eval_baseline" if report.subject != "base" else "luthier eval"
     lines.append(f"next: {other}, luthier compare")
     return "\n".join(lines)

@@ -8,7 +8,9 @@ from luthier.cli.options import AsJson
 
 
 def explain(
-    word: Annotated[str, typer.Argument(metavar="WORD", help="A fault word such as data-json, or a setting such as lr.")],
+    word: Annotated[
+        str, typer.Argument(metavar="WORD", help="A fault word such as data-json, or a setting such as lr.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Say what a word in brackets after `error`, or a setting of the recipe, means."""

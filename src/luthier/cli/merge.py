@@ -46,7 +46,9 @@ def merged_text(run: "RunDir", report: "MergeReport") -> str:
         f"{report.top1_agreement:.2%}",
     ]
     if report.kl_to_quantized is not None:
-        lines.append(f"        mean KL from the quantized model as trained: {report.kl_to_quantized:.2e} nats a token")
+        lines.append(
+            f"        mean KL from the quantized model as trained: {report.kl_to_quantized:.2e} nats a token"
+        )
     if report.metric is not None:
         lines.append(f"        {report.metric} {report.metric_before} before, {report.metric_after} after")
     lines += [f"took    {format_duration(report.seconds)}", f"run     {shown_path(run)}"]

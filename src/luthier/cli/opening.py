@@ -137,7 +137,9 @@ def has_checkpoint(run: RunDir) -> bool:
 
 def has_trained(run: RunDir) -> bool:
     """Whether the run holds anything that training made."""
-    return run.is_finished or has_checkpoint(run) or (run.metrics.is_file() and run.metrics.stat().st_size > 0)
+    return (
+        run.is_finished or has_checkpoint(run) or (run.metrics.is_file() and run.metrics.stat().st_size > 0)
+    )
 
 
 def changed_settings(old: "Resolved", new: "Resolved") -> list[str]:

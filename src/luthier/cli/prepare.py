@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from luthier.reports.data import DataReport, SplitCounts
 
 
-def prepare(words: Words = None, run: RunFolder = None, again: Again = False, as_json: AsJson = False) -> None:
+def prepare(
+    words: Words = None, run: RunFolder = None, again: Again = False, as_json: AsJson = False
+) -> None:
     """Prepare the tokens of a recipe's rows.
 
     Opens a run, so that `luthier train --run DIR` can go on with it. Tokens prepared before are found again.
@@ -48,7 +50,9 @@ def split_text(counts: "SplitCounts") -> str:
     text = f"{counts.rows_kept:,} rows, {counts.tokens:,} tokens, {counts.trained_tokens:,} of them trained"
     notes = []
     if counts.rows_truncated:
-        notes.append(f"{counts.rows_truncated:,} truncated ({counts.trained_tokens_lost:,} trained tokens lost)")
+        notes.append(
+            f"{counts.rows_truncated:,} truncated ({counts.trained_tokens_lost:,} trained tokens lost)"
+        )
     if counts.rows_added_by_splitting:
         notes.append(f"{counts.rows_added_by_splitting:,} more by splitting")
     dropped = {reason: rows for reason, rows in counts.dropped.items() if rows}

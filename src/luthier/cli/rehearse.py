@@ -34,9 +34,15 @@ def rehearse(words: Sequence[str] | None, *, as_json: bool) -> None:
 def _text(recipe: Recipe, facts: dict[str, object]) -> str:
     lines = []
     if "base" in facts:
-        lines.append(f"base    {facts['base']}, {format_count(float(str(facts['base_parameters'])))} parameters")
+        lines.append(
+            f"base    {facts['base']}, {format_count(float(str(facts['base_parameters'])))} parameters"
+        )
     lines.append(f"data    {', '.join(map(str, facts.get('files', ()))) or recipe.data.path}")  # type: ignore[call-overload]
-    step = f"{facts['rows_per_step']} rows" if facts["rows_per_step"] else f"{recipe.train.tokens_per_step} tokens"
+    step = (
+        f"{facts['rows_per_step']} rows"
+        if facts["rows_per_step"]
+        else f"{recipe.train.tokens_per_step} tokens"
+    )
     lines.append(f"step    {step}, packs of {facts['pack_tokens']} tokens")
     lines.append("nothing was opened or trained")
     return "\n".join(lines)

@@ -47,7 +47,9 @@ class Screen:
         self._next_at = now + (REWRITE_EVERY_S if self._is_terminal else PLAIN_EVERY_S)
         line = visible(progress_line(label, done, total, detail)).replace("\n", " ")
         if not self._is_terminal:
-            if is_new and not is_last:  # nothing is known yet, and most labels are done before the next line is due
+            if (
+                is_new and not is_last
+            ):  # nothing is known yet, and most labels are done before the next line is due
                 return
             self._write(line + "\n")
             return

@@ -64,7 +64,9 @@ def trained_text(run: "RunDir", report: "TrainReport") -> str:
     from luthier.cli.choose import shown_path
     from luthier.floor.units import format_bytes, format_count, format_duration
 
-    trained = f"{format_count(report.parameters_trained)} of {format_count(report.parameters_total)} parameters"
+    trained = (
+        f"{format_count(report.parameters_trained)} of {format_count(report.parameters_total)} parameters"
+    )
     loss = f"{report.first_loss:.4f} to {report.final_loss:.4f}"
     if report.validation_loss is not None:
         loss += f", validation {report.validation_loss:.4f}"

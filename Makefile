@@ -1,0 +1,74 @@
+# The lab's commands. Each sets up what it needs: on a fresh clone `make demo` and `make test` are enough.
+
+PYTHON ?= python3
+TRAIN_CONFIG ?= train
+RUN ?=
+WORKERS ?= 2
+
+BIN := .venv/bin
+OF_RUN := $(if $(RUN),--run $(RUN))
+# Tiny models are up to five times slower when several threads wait for a busy core.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help venv install prepare train eval eval-baseline compare merge demo doctor check static format test test-quick clean
+
+help: ## Say what there is
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+venv: .venv/.made ## Make .venv
+
+.venv/.made:
+	@PYTHON=$(PYTHON) scripts/make-venv.sh
+
+install: .venv/.installed ## Install Luthier and its tools into .venv (TORCH_INDEX=URL for another build of torch)
+
+.venv/.installed: .venv/.made pyproject.toml constraints.txt scripts/install.sh
+	@scripts/install.sh
+
+prepare: install ## Prepare the tokens of the recipe TRAIN_CONFIG (train)
+	$(BIN)/luthier prepare $(TRAIN_CONFIG)
+
+train: install ## Train in a new run (TRAIN_CONFIG=train: the recipe in configs)
+	$(BIN)/luthier train $(TRAIN_CONFIG)
+
+eval: install ## Judge the newest finished run (or RUN=DIR) on the held-out rows
+	$(BIN)/luthier eval eval $(OF_RUN)
+
+eval-baseline: install ## Judge its base model on the same rows
+	$(BIN)/luthier eval eval_baseline $(OF_RUN)
+
+compare: install ## Compare the two, paired row by row (RUN=DIR)
+	$(BIN)/luthier compare $(RUN)
+
+merge: install ## Merge the adapter into its base, with proof (RUN=DIR)
+	$(BIN)/luthier merge $(OF_RUN)
+
+demo: install ## The whole line on the embedded base: train, judge, compare
+	$(BIN)/luthier demo
+
+doctor: install ## Say what this machine has and lacks
+	$(BIN)/luthier doctor
+
+check: static test-quick ## Style, types, layers and the quick tests
+
+static: install ## Style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## Put the code in the house's form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: install ## Every test that this machine can run
+	$(PYTEST)
+
+test-quick: install ## The tests that take under two seconds each
+	$(PYTEST) -m "not slow and not oracle and not whole and not gpu"
+
+clean: ## Remove caches and build leftovers; runs, prepared tokens and .venv stay
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
