@@ -49,6 +49,8 @@ class Kind:
     make: Callable[[Destination], Tracker]
     error: str = ""
     """Where the library's own base error is: `module:name`."""
+    extra: str = ""
+    """The extra that installs it, where that is not the tracker's name."""
 
 
 def _accelerated(settings: Callable[[Destination], Any]) -> Callable[[Destination], Tracker]:
@@ -61,7 +63,7 @@ KINDS: dict[str, Kind] = {
     "mlflow": Kind("mlflow", _accelerated(mlflow), "mlflow.exceptions:MlflowException"),
     "aim": Kind("aim", _accelerated(aim)),
     "trackio": Kind("trackio", _accelerated(trackio)),
-    "comet_ml": Kind("comet_ml", _accelerated(comet), "comet_ml.exceptions:CometException"),
+    "comet_ml": Kind("comet_ml", _accelerated(comet), "comet_ml.exceptions:CometException", "comet"),
     "clearml": Kind("clearml", _accelerated(clearml), "clearml.errors:UsageError"),
     "neptune": Kind("neptune", Neptune, "neptune.exceptions:NeptuneException"),
 }
@@ -133,12 +135,13 @@ def open_trackers(
 ) -> Trackers:
     """The trackers of a run, not yet started; raises EnvironmentFault (env-extra) if one is not installed."""
     for name in names:
-        if importlib.util.find_spec(KINDS[name].module) is None:
+        kind = KINDS[name]
+        if importlib.util.find_spec(kind.module) is None:
             raise EnvironmentFault(
                 "env-extra",
                 f"the tracker {name} is not installed",
                 where="train.log.trackers",
-                fix=f'Install it: pip install "luthier[{name}]"',
+                fix=f'Install it: pip install "luthier[{kind.extra or name}]"',
             )
     destination = Destination(logs=logs, project=project, run_name=run_name, config=config)
     return Trackers({name: KINDS[name].make(destination) for name in names}, listener)
