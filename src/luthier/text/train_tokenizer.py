@@ -1,12 +1,14 @@
 """Train a tokenizer for a model that starts from nothing (`method: scratch`).
 
-The tokenizer is Qwen2's in all but its merges: NFC, Qwen2's word-splitting regex, byte-level BPE. Transformers rebuilds
-exactly these for a folder whose model_type is qwen2, whatever its tokenizer.json says, and llama.cpp has them as the
-`qwen2` pre-tokenizer: any other choice would be silently replaced on loading. Knows nothing of models or of files.
+The tokenizer is Qwen2's in all but its merges: NFC, Qwen2's word-splitting regex, byte-level BPE. Transformers
+rebuilds exactly these for a folder whose model_type is qwen2, whatever its tokenizer.json says, and llama.cpp
+has them as the `qwen2` pre-tokenizer: any other choice would be silently replaced on loading. Knows nothing of
+models or of files.
 """
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
@@ -35,9 +37,10 @@ CHAT_TEMPLATE = (
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Qwen2Tokenizer:
     """Train a byte-level BPE tokenizer of exactly `vocab_size` tokens, the three special tokens included.
 
-    The special tokens take the last ids, as on Qwen2. `<|endoftext|>` ends and pads, and nothing begins a text.
-    The same texts in the same order give the same tokenizer. Raises DataError (`tokenizer-train`) where `vocab_size`
-    has no room for the bytes and special tokens, or where the texts repeat too few pairs of symbols to fill it.
+    The special tokens take the last ids, as on Qwen2. `<|endoftext|>` ends and pads; nothing begins a text.
+    The same texts in the same order give the same tokenizer. Raises DataError (`tokenizer-train`) where
+    `vocab_size` has no room for the bytes and special tokens, or where the texts repeat too few pairs of
+    symbols to fill it.
     """
     wanted = vocab_size - len(SPECIAL_TOKENS)
     if wanted < BYTE_SYMBOLS:
@@ -55,7 +58,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Qwen2Tokenizer:
         raise DataError(
             "tokenizer-train",
             f"the texts give {reachable} tokens, and the vocabulary should have {vocab_size}",
-            why="A merge is learned from a pair of symbols that occurs at least twice; the texts have no more of them.",
+            why="A merge is learned from a pair of symbols that occurs twice; the texts have no more of them.",
             fix=f"Give more text, or ask for at most {reachable} tokens.",
         )
     return as_qwen2(bpe)
@@ -87,12 +90,13 @@ def bpe_trainer(learned_tokens: int) -> trainers.BpeTrainer:
 
 
 def as_qwen2(bpe: Tokenizer) -> Qwen2Tokenizer:
-    """The trained BPE in the class that AutoTokenizer loads for model_type qwen2, with template and special tokens."""
+    """The trained BPE in the class that AutoTokenizer loads for model_type qwen2, template and all."""
     learned = json.loads(bpe.to_str())["model"]  # the one place where tokenizers gives the merges away
-    vocab: dict[str, int] = learned["vocab"]
+    # Transformers' hint says lines of text; its BPE wants pairs.
+    merges: list[Any] = [(left, right) for left, right in learned["merges"]]
     tokenizer = Qwen2Tokenizer(
-        vocab=vocab,
-        merges=[(left, right) for left, right in learned["merges"]],
+        vocab=learned["vocab"],
+        merges=merges,
         extra_special_tokens=[TURN_START, TURN_END],
     )
     tokenizer.chat_template = CHAT_TEMPLATE
