@@ -62,8 +62,10 @@ def compare(run: First = None, against: Second = BASE, as_json: AsJson = False) 
 def evaluated(run: "RunDir", recipe: "Recipe", subject: str, screen: "Screen", stop: "StopFlag") -> Path:
     """The folder with a subject's evaluation, made now if it is not there or its inputs changed."""
     from luthier.evaluate.stage import evaluate
+    from luthier.floor.rundir import lock_run
 
-    evaluate(recipe, run, listener=screen, stop=stop, subject=subject)
+    with lock_run(run):
+        evaluate(recipe, run, listener=screen, stop=stop, subject=subject)
     return run.stage("evaluate") / subject
 
 

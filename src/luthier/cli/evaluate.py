@@ -17,6 +17,7 @@ def evaluate(words: Words = None, run: RunName = None, again: Again = False, as_
     from luthier.cli.choose import choose_run, recipe_of_run, split_words
     from luthier.cli.output import show, show_json
     from luthier.cli.screen import Screen
+    from luthier.floor.rundir import lock_run
     from luthier.floor.stop import StopFlag, listen_for_stop
 
     screen = Screen()
@@ -26,7 +27,8 @@ def evaluate(words: Words = None, run: RunName = None, again: Again = False, as_
     with listen_for_stop(StopFlag()) as stop:
         from luthier.evaluate.stage import evaluate as evaluate_stage
 
-        report = evaluate_stage(resolved.recipe, chosen, listener=screen, stop=stop, again=again)
+        with lock_run(chosen):
+            report = evaluate_stage(resolved.recipe, chosen, listener=screen, stop=stop, again=again)
     if as_json:
         return show_json({"run": str(chosen.path), **report.model_dump(mode="json")})
     return show(evaluated_text(chosen, report))
