@@ -189,3 +189,25 @@ def test_any_small_recipe_is_judged_without_a_traceback(
         assert fault.exit_code == 2
         return
     assert set(resolved.origins) <= set(known_settings())
+
+
+@pytest.mark.parametrize("value", ["abc", "-7", "true", "[1,[2]]", "''", "{}"])
+def test_every_setting_answers_an_odd_value_in_plain_words(value: str, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, BASE)
+    for kind in ("qlora", "scratch"):  # between them they have every setting
+        names = [name for name, setting in known_settings().items() if kind in (setting.kinds or (kind,))]
+        words = [f"method.kind={kind}"] + [f"{name}={value}" for name in names if name != "method.kind"]
+        message = fault_of(path, words).render()
+        assert "Input should" not in message
+        assert "pydantic" not in message
+
+
+@pytest.mark.parametrize(
+    "value", ["[1,2]", "{kind: {}}", "{kind: [lora]}", "5", "null", "{}", "full", "{kind: null}", "{kind: 7}"]
+)
+def test_an_odd_method_is_refused_in_plain_words(value: str, tmp_path: Path) -> None:
+    words = [f"method={value}"]
+    if value == "{}":
+        assert load_recipe(write_recipe(tmp_path, BASE), words).recipe.method.kind == "lora"
+        return
+    assert fault_of(write_recipe(tmp_path, BASE), words).exit_code == 2

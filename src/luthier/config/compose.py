@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from luthier.config.dialects import GUIDE, Entry, Layer, Path, translate
+from luthier.config.fields import section_names
 from luthier.config.find import (
     Source,
     find_option,
@@ -99,7 +100,7 @@ def _flatten(tree: Mapping[str, Any], place: str, prefix: Path = ()) -> list[Ent
     entries: list[Entry] = []
     for key, value in tree.items():
         path = (*prefix, key)
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and (value or ".".join(path) in section_names()):
             entries += _flatten(value, place, path)
         else:
             entries.append(Entry(path, _refer(value), ".".join(path), place))

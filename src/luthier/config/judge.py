@@ -61,7 +61,7 @@ def _not_a_section(entry: Entry, name: str) -> Problem:
     if entry.value is None:
         return Problem("cfg-type", name, "is empty: give it settings, or remove it", entry.place)
     words = "must be a section with settings of its own"
-    if name == "method" and entry.value in METHODS:
+    if name == "method" and isinstance(entry.value, str) and entry.value in METHODS:
         words += f"; did you mean method.kind={entry.value}?"
     return Problem("cfg-type", name, words, entry.place, value=show(entry.value))
 
