@@ -113,3 +113,12 @@ def test_a_fault_in_a_recipe_below_names_its_file(project: Path) -> None:
     write_recipe(project / "configs", "a: 1\na: 2\n", "twice.yaml")
     fault = fault_of(write_recipe(project / "configs", BASE + "defaults: [twice]\n"))
     assert "twice.yaml:2" in fault.where
+
+
+def test_the_shipped_recipes_come_along_with_an_installed_luthier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    resolved = load_recipe("demo")
+    assert resolved.source == "luthier/conf/recipe/demo.yaml"
+    assert resolved.origins["model.name"].startswith("luthier/conf/recipe/demo.yaml:")

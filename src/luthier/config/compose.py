@@ -24,6 +24,7 @@ from luthier.config.find import (
     read_sources,
     shown_place,
 )
+from luthier.config.idle import idle_settings
 from luthier.config.judge import check_key, plain_words
 from luthier.config.method import LoraMethod
 from luthier.config.overrides import PLACE as LINE
@@ -46,7 +47,8 @@ _FLAT_REFERENCE = re.compile(r"\$\{(\w+)\}")
 class Resolved:
     """A judged recipe, and where each of its values came from.
 
-    An origin is `configs/train.yaml:14`, `command line`, `run config` or `default`.
+    An origin is `configs/train.yaml:14`, `command line`, `run config` or `default`. `warnings` tell of settings that
+    were given and change nothing.
     """
 
     recipe: Recipe
@@ -203,7 +205,8 @@ def _judge(layers: Sequence[Layer], problems: list[Problem], *, source: str) -> 
     if problems or recipe is None:
         raise recipe_error(problems, recipe=source)
     origins = {name: _origin(name, entries) for name in leaf_names(recipe.model_dump())}
-    return Resolved(recipe, origins, (), source)
+    given = {name: place for name, place in origins.items() if place not in (DEFAULT, RUN_CONFIG)}
+    return Resolved(recipe, origins, idle_settings(recipe, given), source)
 
 
 def _open_values(entries: Mapping[Path, Entry], layers: Sequence[Layer]) -> list[Problem]:

@@ -1,0 +1,48 @@
+"""Settings that a person gave and that change nothing in this recipe, because another setting decides.
+
+They are no fault, since a recipe that others start from may well hold them; but nobody should wonder why they do nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from luthier.config.method import QloraMethod, ScratchMethod
+from luthier.config.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A setting, when it is idle, and because of what."""
+
+    setting: str
+    is_idle: Callable[[Recipe], bool]
+    because: str
+
+
+def _has_8_bits(recipe: Recipe) -> bool:
+    return isinstance(recipe.method, QloraMethod) and recipe.method.bits == 8
+
+
+def _has_ready_tokenizer(recipe: Recipe) -> bool:
+    return isinstance(recipe.method, ScratchMethod) and recipe.method.tokenizer is not None
+
+
+RULES = (
+    Rule("train.schedule.decay_fraction", lambda recipe: recipe.train.schedule.kind != "wsd", "only train.schedule.kind wsd decays at the end"),
+    Rule("train.schedule.lr_floor_fraction", lambda recipe: recipe.train.schedule.kind == "constant", "a constant rate never falls"),
+    Rule("data.validation_fraction", lambda recipe: recipe.data.validation_path is not None, "data.validation_path names the validation rows"),
+    Rule("train.validation.sample_new_tokens", lambda recipe: recipe.train.validation.sample_prompts == 0, "train.validation.sample_prompts is 0"),
+    Rule("method.double_quantization", _has_8_bits, "only 4 bits have quantization constants"),
+    Rule("method.vocabulary_size", _has_ready_tokenizer, "method.tokenizer brings its own vocabulary"),
+    Rule("merge.base", lambda recipe: not isinstance(recipe.method, QloraMethod), "only a quantized training saw another base"),
+    Rule("model.revision", lambda recipe: recipe.model.name == "embedded", "the embedded model has one version"),
+)  # fmt: skip
+
+
+def idle_settings(recipe: Recipe, given: Mapping[str, str]) -> tuple[str, ...]:
+    """A sentence for each idle setting among those that people gave; `given` maps their names to their places."""
+    return tuple(
+        f"{rule.setting} ({given[rule.setting]}) changes nothing: {rule.because}"
+        for rule in RULES
+        if rule.setting in given and rule.is_idle(recipe)
+    )

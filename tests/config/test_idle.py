@@ -1,0 +1,51 @@
+"""Settings that change nothing are told of, if somebody gave them."""
+
+from pathlib import Path
+
+import pytest
+
+from luthier.config.compose import load_recipe, resolved_tree
+from luthier.config.fields import settings
+from luthier.config.idle import RULES
+from luthier.config.recipe import Recipe
+from tests.config.recipes import BASE, write_recipe
+
+IDLE = {
+    "train.schedule.decay_fraction": ["train.schedule.decay_fraction=0.1"],
+    "train.schedule.lr_floor_fraction": [
+        "train.schedule.lr_floor_fraction=0.1",
+        "lr_scheduler_type=constant",
+    ],
+    "data.validation_fraction": ["data.validation_fraction=0.1", "data.validation_path=x.jsonl"],
+    "train.validation.sample_new_tokens": ["train.validation={sample_new_tokens: 3, sample_prompts: 0}"],
+    "method.double_quantization": ["method={kind: qlora, bits: 8, double_quantization: true}"],
+    "method.vocabulary_size": ["method={kind: scratch, tokenizer: x, vocabulary_size: 300}", "~model_name"],
+    "merge.base": ["merge.base=original"],
+    "model.revision": ["model.revision=abc"],
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.setting)
+def test_a_setting_that_changes_nothing_is_told_of(rule: object, tmp_path: Path) -> None:
+    setting = rule.setting  # type: ignore[attr-defined]
+    assert setting in settings()
+    (warning,) = load_recipe(write_recipe(tmp_path, BASE), IDLE[setting]).warnings
+    assert warning.startswith(f"{setting} (command line) changes nothing: ")
+
+
+def test_what_nobody_gave_is_not_told_of(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, BASE)
+    resolved = load_recipe(path)
+    assert resolved.warnings == ()
+    assert load_recipe(path, under=resolved_tree(resolved.recipe)).warnings == ()
+
+
+def test_the_shipped_recipes_hold_nothing_idle() -> None:
+    configs = Path(__file__).parents[2] / "configs"
+    run = resolved_tree(Recipe.model_validate({"model": {"name": "m"}}))
+    found = {
+        path.stem: load_recipe(path, under=run if path.stem.startswith("eval") else None).warnings
+        for path in configs.glob("*.yaml")
+    }
+    assert len(found) >= 5
+    assert {name: warnings for name, warnings in found.items() if warnings} == {}
