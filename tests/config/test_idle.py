@@ -18,7 +18,7 @@ IDLE = {
     ],
     "data.validation_fraction": ["data.validation_fraction=0.1", "data.validation_path=x.jsonl"],
     "train.validation.sample_new_tokens": ["train.validation={sample_new_tokens: 3, sample_prompts: 0}"],
-    "method.double_quantization": ["method={kind: qlora, bits: 8, double_quantization: true}"],
+    "method.double_quantization": ["method={kind: qlora, bits: 8, double_quantization: false}"],
     "method.vocabulary_size": ["method={kind: scratch, tokenizer: x, vocabulary_size: 300}", "~model_name"],
     "merge.base": ["merge.base=original"],
     "model.revision": ["model.revision=abc"],

@@ -205,8 +205,7 @@ def _judge(layers: Sequence[Layer], problems: list[Problem], *, source: str) -> 
     if problems or recipe is None:
         raise recipe_error(problems, recipe=source)
     origins = {name: _origin(name, entries) for name in leaf_names(recipe.model_dump())}
-    given = {name: place for name, place in origins.items() if place not in (DEFAULT, RUN_CONFIG)}
-    return Resolved(recipe, origins, idle_settings(recipe, given), source)
+    return Resolved(recipe, origins, idle_settings(recipe, origins), source)
 
 
 def _open_values(entries: Mapping[Path, Entry], layers: Sequence[Layer]) -> list[Problem]:

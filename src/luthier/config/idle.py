@@ -1,11 +1,13 @@
-"""Settings that a person gave and that change nothing in this recipe, because another setting decides.
+"""Settings that differ from their default and that change nothing in this recipe, because another setting decides.
 
 They are no fault, since a recipe that others start from may well hold them; but nobody should wonder why they do nothing.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from luthier.config.fields import settings
 from luthier.config.method import QloraMethod, ScratchMethod
 from luthier.config.recipe import Recipe
 
@@ -39,10 +41,26 @@ RULES = (
 )  # fmt: skip
 
 
-def idle_settings(recipe: Recipe, given: Mapping[str, str]) -> tuple[str, ...]:
-    """A sentence for each idle setting among those that people gave; `given` maps their names to their places."""
+def idle_settings(recipe: Recipe, places: Mapping[str, str]) -> tuple[str, ...]:
+    """A sentence for each idle setting whose value is not the default; `places` says where each came from.
+
+    A value that is the default deceives nobody, and a run's config_used.yaml holds every one.
+    """
     return tuple(
-        f"{rule.setting} ({given[rule.setting]}) changes nothing: {rule.because}"
+        f"{rule.setting} ({places[rule.setting]}) changes nothing: {rule.because}"
         for rule in RULES
-        if rule.setting in given and rule.is_idle(recipe)
+        if rule.setting in places
+        and rule.is_idle(recipe)
+        and _value_at(recipe, rule.setting) != _default_of(rule.setting)
     )
+
+
+def _value_at(recipe: Recipe, name: str) -> Any:
+    value: Any = recipe.model_dump()
+    for part in name.split("."):
+        value = value[part]
+    return value
+
+
+def _default_of(name: str) -> Any:
+    return settings()[name].info.default
