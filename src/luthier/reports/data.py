@@ -38,3 +38,5 @@ class DataReport(Report):
     train: SplitCounts
     validation: SplitCounts | None
     was_cached: bool
+    unused_fields: dict[str, int] = {}
+    """Fields that the rows carry and the format does not use, each with its number of rows."""

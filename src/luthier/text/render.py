@@ -46,6 +46,16 @@ class RenderedBlock:
     has_control_text_N: npt.NDArray[np.bool_]
     """Whether a text of the row spells a control token."""
 
+    def select(self, keep_N: npt.NDArray[np.bool_]) -> "RenderedBlock":
+        """The rows for which `keep_N` is true."""
+        keep_T = np.repeat(keep_N, self.lengths_N)
+        return RenderedBlock(
+            self.ids_T[keep_T],
+            self.trained_T[keep_T],
+            self.lengths_N[keep_N],
+            self.has_control_text_N[keep_N],
+        )
+
 
 class Renderer:
     """Renders rows with one tokenizer, by one template. Raises DataError (data-template) if it needs a missing one."""

@@ -27,7 +27,7 @@ LONGEST_TEXT = 16 * 2**20  # characters; a line of data has at most 10 MiB
 class GenerationTag(jinja2.ext.Extension):
     """`{% generation %}`, which some templates put around what the assistant says; here it marks nothing."""
 
-    tags = {"generation"}
+    tags = {"generation"}  # noqa: RUF012  (the base class declares it without ClassVar)
 
     def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node | list[jinja2.nodes.Node]:
         line = next(parser.stream).lineno

@@ -45,6 +45,7 @@ class StoreWriter:
         self.rows = 0
         self.tokens = 0
         self.trained_tokens = 0
+        self.largest_id = -1
         self._ids_dtype = np.dtype("<u2" if vocabulary_size <= LARGEST_UINT16_VOCABULARY else "<u4")
         self._temporary = folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}-{os.getpid()}")
         self._files: dict[str, IO[bytes]] = {}
@@ -75,7 +76,8 @@ class StoreWriter:
         if not rows:
             return
         assert lengths_N.min() > 0, "a row of no tokens"
-        assert int(ids_T.max()) <= np.iinfo(self._ids_dtype).max, "an id beyond the vocabulary"
+        largest_id = int(ids_T.max())
+        assert largest_id <= np.iinfo(self._ids_dtype).max, "an id beyond the vocabulary"
         ends_N = np.cumsum(lengths_N, dtype=np.int64)
         trained_sums = np.concatenate(([0], np.cumsum(trained_T, dtype=np.int64)))[
             np.concatenate(([0], ends_N))
@@ -88,6 +90,7 @@ class StoreWriter:
         self.rows += rows
         self.tokens += int(ends_N[-1])
         self.trained_tokens += int(trained_sums[-1])
+        self.largest_id = max(self.largest_id, largest_id)
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
@@ -120,6 +123,7 @@ class StoreWriter:
             "rows": self.rows,
             "tokens": self.tokens,
             "trained_tokens": self.trained_tokens,
+            "largest_id": self.largest_id,
             "ids_dtype": self._ids_dtype.str,
             "fingerprint": _fingerprint(hashes),
             "files": {
@@ -138,6 +142,8 @@ class TokenStore:
         self.rows: int = meta["rows"]
         self.tokens: int = meta["tokens"]
         self.trained_tokens: int = meta["trained_tokens"]
+        self.largest_id: int = meta["largest_id"]
+        """-1 if there is no row."""
         self.fingerprint: str = meta["fingerprint"]
         """Hash of the ids and masks of every row, in order."""
         self.sources: list[str] = meta["sources"]

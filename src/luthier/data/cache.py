@@ -1,0 +1,107 @@
+"""Keep prepared tokens under a name made of everything they depend on, so that they are found again or made anew.
+
+<cache>/<key>/{train,validation}/   token stores
+<cache>/<key>/tokenizer/            only where the tokenizer was trained on the rows
+<cache>/<key>/prepared.json         the counts; written last
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from luthier.floor.errors import DataError
+from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, publish_folder
+from luthier.floor.log import Listener
+from luthier.floor.stop import StopFlag
+from luthier.reports.data import SplitCounts
+from luthier.tokens.store import TokenStore
+
+PREPARED = "prepared.json"
+KEY_CHARACTERS = 32
+LOCK_POLL_SECONDS = 0.2
+
+
+class Prepared(BaseModel):
+    """What lies in a cache folder, apart from the tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: SplitCounts
+    validation: SplitCounts | None
+    unused_fields: dict[str, int]
+
+
+def make_key(parts: dict[str, object]) -> str:
+    """A name for prepared tokens: a hash of all that they depend on."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:KEY_CHARACTERS]
+
+
+def read_prepared(folder: Path) -> Prepared:
+    """What was prepared in `folder`, every byte of it checked; raises DataError (data-cache) if damaged or incomplete."""
+    try:
+        prepared = Prepared.model_validate_json((folder / PREPARED).read_bytes())
+    except (OSError, ValidationError) as fault:
+        raise DataError("data-cache", f"{PREPARED} cannot be read", where=str(folder)) from fault
+    for split, counts in (("train", prepared.train), ("validation", prepared.validation)):
+        if counts:
+            store = TokenStore.open(folder / split)
+            store.verify()
+            if store.fingerprint != counts.fingerprint:
+                raise DataError(
+                    "data-cache", f"{split} holds other tokens than {PREPARED} says", where=str(folder)
+                )
+    return prepared
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` when the block ends well, and vanishes when it does not."""
+    temporary = folder.with_name(f"{TEMPORARY_PREFIX}{folder.name}-{os.getpid()}")
+    with disk_faults(folder):
+        for stale in folder.parent.glob(f"{TEMPORARY_PREFIX}{folder.name}-*"):
+            shutil.rmtree(stale)
+        temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        publish_folder(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def lock_folder(folder: Path, listener: Listener, stop: StopFlag) -> Iterator[None]:
+    """Hold the place for this process; a second process with the same data waits, then finds the work done.
+
+    The kernel frees the lock when the process ends, however it ends.
+    """
+    path = folder.with_name(f".{folder.name}.lock")
+    with disk_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        has_said = False
+        while not _try_lock(descriptor):
+            if not has_said:
+                listener.say("data: another process is preparing the same rows; waiting for it")
+                has_said = True
+            stop.check("the preparation of the data was interrupted", fix="Repeat the command.")
+            time.sleep(LOCK_POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

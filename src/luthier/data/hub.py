@@ -1,0 +1,94 @@
+"""Bring a dataset of the Hugging Face hub to this machine as one JSONL file, so that all rows are read by one code.
+
+The `datasets` library does the fetching and keeps its own cache; nothing that a dataset brings along is run.
+"""
+
+import importlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from luthier.floor.errors import DataError, EnvironmentFault
+from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, sync_folder
+from luthier.text.row_shapes import FIELDS
+
+ROWS_AT_ONCE = 1000
+USED_COLUMNS = tuple(dict.fromkeys(name for names in FIELDS.values() for name in names))
+
+
+@dataclass(frozen=True)
+class FetchedRows:
+    """A dataset as a file."""
+
+    path: Path
+    unread_columns: dict[str, int]
+    """Columns that no format uses, with the dataset's number of rows."""
+
+
+def fetch_rows(name: str, *, revision: str | None, split: str, cache: Path) -> FetchedRows:
+    """Write the rows of a hub dataset below `cache`, only the columns that a format uses.
+
+    Raises DataError (data-hub) with the library's reason, EnvironmentFault (env-extra) if `datasets` is not installed.
+    """
+    datasets = _import_datasets()
+    try:
+        dataset = datasets.load_dataset(name, revision=revision, split=split)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as fault:
+        raise _unreadable(name, split, fault) from fault
+    used = [column for column in dataset.column_names if column in USED_COLUMNS]
+    if not used:
+        raise DataError(
+            "data-field",
+            f"the dataset has none of the columns {', '.join(USED_COLUMNS)}; it has: {', '.join(dataset.column_names)}",
+            where=f"{name} ({split})",
+            fix="Write its rows to a JSONL file with one of the formats, and set data.path to that.",
+        )
+    path = (
+        cache / "hub" / name.replace("/", "--") / (revision or "newest").replace("/", "--") / f"{split}.jsonl"
+    )
+    _write(dataset.select_columns(used), path)
+    unread = {column: len(dataset) for column in dataset.column_names if column not in used}
+    return FetchedRows(path, unread)
+
+
+def _write(dataset: Any, path: Path) -> None:
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}")
+    with disk_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                for batch in dataset.iter(batch_size=ROWS_AT_ONCE):
+                    for values in zip(*batch.values(), strict=True):
+                        row = dict(zip(batch, values, strict=True))
+                        # The library writes null into messages that lack a field others have.
+                        file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def _import_datasets() -> ModuleType:
+    try:
+        return importlib.import_module("datasets")
+    except ImportError as fault:
+        raise EnvironmentFault(
+            "env-extra",
+            "reading from the Hugging Face hub needs the library datasets",
+            fix='Install it: pip install "luthier[datasets]"',
+        ) from fault
+
+
+def _unreadable(name: str, split: str, fault: Exception) -> DataError:
+    reason = (str(fault).strip() or type(fault).__name__).splitlines()[0]
+    return DataError(
+        "data-hub",
+        f"the dataset {name} could not be read: {reason}",
+        where=f"{name} ({split})",
+        fix="Look at the name, data.hub_split and data.revision, and at the network; or download it and set data.path.",
+    )

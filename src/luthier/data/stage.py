@@ -1,0 +1,201 @@
+"""The data stage: from a recipe to token stores that training maps into memory.
+
+Imports neither torch nor transformers by itself: what needs a tokenizer is imported where it is called.
+"""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from luthier.config.method import ScratchMethod
+from luthier.config.recipe import Recipe
+from luthier.data.cache import PREPARED, Prepared, lock_folder, make_key, read_prepared, writing
+from luthier.data.sources import Sources, find_sources
+from luthier.data.tokenizer import check_ids_fit_model, find_tokenizer, train_on_rows
+from luthier.floor.errors import DataError, RecipeError, UsageError
+from luthier.floor.files import write_json
+from luthier.floor.log import Listener, Silent
+from luthier.floor.rundir import RunDir
+from luthier.floor.stop import StopFlag
+from luthier.reports.data import DataReport, SplitCounts
+from luthier.reports.provenance import gather_provenance
+from luthier.tokens.store import TokenStore
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from luthier.text.render import Template
+
+# Part of every key: raise it when the same rows and settings shall give other tokens than before.
+PREPARATION_VERSION = 1
+
+
+def prepare(
+    recipe: Recipe,
+    run: RunDir,
+    *,
+    listener: Listener | None = None,
+    stop: StopFlag | None = None,
+    again: bool = False,
+) -> DataReport:
+    """Turn the recipe's rows into token stores, or find them prepared already; the run gets the report.
+
+    Raises DataError naming every row that cannot be used, and keeps nothing then. `again` makes the tokens anew.
+    """
+    from luthier.text.render import choose_template
+
+    listener, stop = listener or Silent(), stop or StopFlag()
+    started = time.perf_counter()
+    sources = find_sources(recipe.data, listener)
+    template = choose_template(recipe.data.template, sources.kind)
+    _check_policy(recipe, sources)
+    tokenizer_folder = find_tokenizer(recipe)
+    key = make_key(_key_parts(recipe, sources, template, tokenizer_folder))
+    folder = Path(recipe.data.cache_path) / key
+    with lock_folder(folder, listener, stop):
+        prepared = None if again else _find_prepared(folder, listener)
+        finished = _find_report(run, key) if prepared else None
+        if finished:
+            return finished
+        was_cached = prepared is not None
+        prepared = prepared or _prepare(recipe, sources, template, tokenizer_folder, folder, listener, stop)
+    _tell(prepared, was_cached, listener)
+    return DataReport(
+        inputs_hash=key,
+        seconds=time.perf_counter() - started,
+        provenance=gather_provenance(),
+        store=str(folder),
+        tokenizer=str(tokenizer_folder or folder / "tokenizer"),
+        template=template,
+        format=sources.kind,
+        files=sources.hashes,
+        train=prepared.train,
+        validation=prepared.validation,
+        was_cached=was_cached,
+        unused_fields=prepared.unused_fields,
+    ).write(run.report("data"))
+
+
+def _check_policy(recipe: Recipe, sources: Sources) -> None:
+    if recipe.data.overlong == "split" and sources.kind != "text":
+        raise RecipeError(
+            "cfg-conflict",
+            f"data.overlong is split, and the rows are {sources.kind}: only text rows can be cut into several",
+            where="data.overlong",
+            fix="Choose data.overlong=truncate, drop or error.",
+        )
+
+
+def _key_parts(
+    recipe: Recipe, sources: Sources, template: "Template", tokenizer_folder: Path | None
+) -> dict[str, object]:
+    """Everything that changes a token, a mask, or the side of a row."""
+    from luthier.text.tokenizer import hash_tokenizer, load_tokenizer
+
+    if tokenizer_folder:
+        tokenizer = hash_tokenizer(load_tokenizer(tokenizer_folder))
+    else:
+        assert isinstance(recipe.method, ScratchMethod)
+        tokenizer = f"trained, {recipe.method.vocabulary_size} tokens"
+    data = recipe.data
+    return {
+        "version": PREPARATION_VERSION,
+        "train": [(str(file), sources.hashes[str(file)]) for file in sources.train],
+        "validation": [(str(file), sources.hashes[str(file)]) for file in sources.validation],
+        "set_apart": None if sources.validation else (data.validation_fraction, recipe.train.seed),
+        "kind": sources.kind,
+        "template": template,
+        "train_on": data.train_on,
+        "max_length": data.max_length,
+        "overlong": data.overlong,
+        "tokenizer": tokenizer,
+    }
+
+
+def _find_prepared(folder: Path, listener: Listener) -> Prepared | None:
+    """The tokens of an earlier preparation, if they are there and whole; damaged ones are made anew, with a notice."""
+    if not folder.exists():
+        return None
+    try:
+        return read_prepared(folder)
+    except DataError as fault:
+        listener.warn(f"data: {fault.what}; preparing anew")
+        return None
+
+
+def _find_report(run: RunDir, key: str) -> DataReport | None:
+    """The run's own report, if it speaks of the same tokens."""
+    try:
+        report = DataReport.read(run.report("data"))
+    except UsageError:  # not there yet, or not readable: the stage writes it
+        return None
+    return report if report.inputs_hash == key else None
+
+
+def _prepare(
+    recipe: Recipe,
+    sources: Sources,
+    template: "Template",
+    tokenizer_folder: Path | None,
+    folder: Path,
+    listener: Listener,
+    stop: StopFlag,
+) -> Prepared:
+    """Write stores, tokenizer if it is trained here, and counts, under a temporary name until all is there."""
+    from luthier.data.write import Job, write_stores
+    from luthier.text.render import Renderer
+    from luthier.text.tokenizer import load_tokenizer, vocabulary_size
+
+    with writing(folder) as temporary:
+        if tokenizer_folder is None:
+            train_on_rows(recipe, sources, temporary / "tokenizer", listener=listener, stop=stop)
+        tokenizer: PreTrainedTokenizerBase = load_tokenizer(tokenizer_folder or temporary / "tokenizer")
+        job = Job(
+            sources=sources,
+            config=recipe.data,
+            seed=recipe.train.seed,
+            renderer=Renderer(tokenizer, template=template, train_on=recipe.data.train_on),
+            is_chat=template == "chat",
+            vocabulary_size=vocabulary_size(tokenizer),
+            listener=listener,
+            stop=stop,
+        )
+        prepared = write_stores(job, temporary)
+        _check_something_is_learnt(prepared.train)
+        if tokenizer_folder:
+            check_ids_fit_model(recipe, TokenStore.open(temporary / "train"), tokenizer_folder)
+        write_json(temporary / PREPARED, prepared.model_dump(mode="json"))
+    return prepared
+
+
+def _check_something_is_learnt(train: SplitCounts) -> None:
+    if train.rows_kept:
+        return
+    reasons = [f"{count} rows: {reason}" for reason, count in train.dropped.items()]
+    raise DataError(
+        "data-untrained",
+        f"none of the {train.rows_in} training rows has a token that carries loss",
+        problems=reasons
+        or ["every row went to validation: give more rows, or set data.validation_fraction=0"],
+        why="Training would have nothing to learn from.",
+        fix="Look at the rows, at data.max_length and at data.train_on.",
+    )
+
+
+def _tell(prepared: Prepared, was_cached: bool, listener: Listener) -> None:
+    """The books in a few lines; what lessens the data is a warning."""
+    for name, counts in (("train", prepared.train), ("validation", prepared.validation)):
+        if counts is None:
+            continue
+        source = "found prepared" if was_cached else "prepared"
+        listener.say(
+            f"data: {name}: {counts.rows_kept} rows, {counts.tokens} tokens, {counts.trained_tokens} of them trained; {source}"
+        )
+        for reason, rows in counts.dropped.items():
+            listener.warn(f"data: {name}: {rows} of {counts.rows_in} rows left out: {reason}")
+        if counts.rows_truncated:
+            lost = f"{counts.trained_tokens_lost} trained tokens lost; the longest has {counts.longest_row_tokens} tokens"
+            listener.warn(f"data: {name}: {counts.rows_truncated} rows cut to data.max_length, {lost}")
+    if prepared.unused_fields:
+        listed = ", ".join(f"{name} ({rows} rows)" for name, rows in prepared.unused_fields.items())
+        listener.say(f"data: fields that are not used: {listed}")

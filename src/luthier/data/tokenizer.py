@@ -1,0 +1,76 @@
+"""The tokenizer of a run: the base model's, a ready one, or one trained on the training rows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from luthier.config.method import ScratchMethod
+from luthier.config.recipe import Recipe
+from luthier.data.sources import Sources
+from luthier.data.split import Splitter
+from luthier.floor.errors import ModelError
+from luthier.floor.files import disk_faults
+from luthier.floor.log import Listener
+from luthier.floor.stop import StopFlag
+from luthier.knowledge.model_folder import check_model_folder, find_model
+from luthier.text.rows import Row, read_rows
+from luthier.tokens.store import TokenStore
+
+ROWS_BETWEEN_LOOKS = 256
+
+
+def find_tokenizer(recipe: Recipe) -> Path | None:
+    """The folder of the tokenizer; None if it has to be trained. Raises ModelError if there is no such model."""
+    if isinstance(recipe.method, ScratchMethod):
+        return Path(recipe.method.tokenizer) if recipe.method.tokenizer else None
+    assert recipe.model.name, "the recipe's validator asks for a name"
+    folder = find_model(recipe.model.name, recipe.model.revision)
+    check_model_folder(folder)
+    return folder
+
+
+def train_on_rows(
+    recipe: Recipe, sources: Sources, folder: Path, *, listener: Listener, stop: StopFlag
+) -> None:
+    """Train a tokenizer on the training rows, those for validation left out, and save it to `folder`."""
+    from luthier.text.train_tokenizer import train_tokenizer
+
+    assert isinstance(recipe.method, ScratchMethod)
+    listener.say(f"data: training a tokenizer of {recipe.method.vocabulary_size} tokens on the rows")
+    texts = _training_texts(recipe, sources, stop)
+    tokenizer = train_tokenizer(texts, vocab_size=recipe.method.vocabulary_size)
+    with disk_faults(folder):
+        tokenizer.save_pretrained(folder)
+
+
+def _training_texts(recipe: Recipe, sources: Sources, stop: StopFlag) -> Iterator[str]:
+    fraction = 0 if sources.validation else recipe.data.validation_fraction
+    splitter = Splitter(seed=recipe.train.seed, fraction=fraction)
+    for number, row in enumerate(read_rows(sources.train, sources.kind)):
+        if number % ROWS_BETWEEN_LOOKS == 0:
+            stop.check(
+                "the training of the tokenizer was interrupted; nothing of it was kept",
+                fix="Repeat the command.",
+            )
+        if not splitter.is_validation(row):
+            yield from texts_of(row)
+
+
+def texts_of(row: Row) -> list[str]:
+    """The texts that a row says, none of them empty."""
+    return [
+        text for text in (row.prompt, row.completion, row.text, *(m.content for m in row.messages)) if text
+    ]
+
+
+def check_ids_fit_model(recipe: Recipe, store: TokenStore, tokenizer_folder: Path) -> None:
+    """Raise ModelError (mdl-tokenizer) if the rows hold an id for which the base model has no embedding."""
+    if isinstance(recipe.method, ScratchMethod):
+        return
+    embeddings = check_model_folder(tokenizer_folder).config.get("vocab_size")
+    if isinstance(embeddings, int) and store.largest_id >= embeddings:
+        raise ModelError(
+            "mdl-tokenizer",
+            f"the tokenizer gives the id {store.largest_id}, and the model has embeddings for {embeddings} ids",
+            where=str(tokenizer_folder),
+            fix="Use the tokenizer that was published with the model.",
+        )
