@@ -1,0 +1,61 @@
+"""The command line is frozen: a new flag or verb fails here until it is listed, and flags never say what a model learns."""
+
+import typer
+
+from luthier.cli.app import app
+
+COMMON = {"--help", "--json"}
+SURFACE: dict[str, set[str]] = {
+    "train": COMMON | {"--run", "--resume", "--again", "--dry-run"},
+    "prepare": COMMON | {"--run", "--again"},
+    "eval": COMMON | {"--run", "--again"},
+    "compare": COMMON,
+    "merge": COMMON | {"--run", "--again"},
+    "runs": COMMON,
+    "validate": COMMON,
+    "recipe show": COMMON | {"--changed"},
+    "recipe schema": COMMON,
+    "explain": COMMON,
+    "doctor": COMMON,
+    "demo": COMMON,
+}
+ROOT_OPTIONS = {"--version", "--debug"}
+
+
+def options_of(command: object) -> set[str]:
+    """Every spelling of every option that a command takes."""
+    context = typer.Context(command, info_name="luthier")  # type: ignore[arg-type]
+    parameters = command.get_params(context)  # type: ignore[attr-defined]
+    return {
+        spelling
+        for parameter in parameters
+        if parameter.param_type_name == "option"
+        for spelling in [*parameter.opts, *parameter.secondary_opts]
+    }
+
+
+def surface() -> dict[str, set[str]]:
+    """Every verb, those of groups with both words, and its options."""
+    found: dict[str, set[str]] = {}
+    waiting = [("", typer.main.get_command(app))]
+    while waiting:
+        name, command = waiting.pop()
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            found[name] = options_of(command)
+        else:
+            waiting += [(f"{name} {verb}".strip(), each) for verb, each in inner.items()]
+    return found
+
+
+def test_the_verbs_and_their_options_are_those_listed() -> None:
+    assert surface() == SURFACE
+
+
+def test_every_verb_answers_in_json() -> None:
+    assert all("--json" in options for options in surface().values())
+
+
+def test_the_root_takes_no_other_option() -> None:
+    root = typer.main.get_command(app)
+    assert options_of(root) - {"--help", "-h"} == ROOT_OPTIONS
