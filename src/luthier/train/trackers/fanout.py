@@ -31,13 +31,15 @@ from luthier.train.trackers.tracker import Destination, Tracker
 
 # What disks, sockets and client libraries raise; requests' errors are OSErrors.
 FAULTS = (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError)
-# No telemetry: nobody is told that a tracker is used, and no tracker reports its crashes to its maker.
+# No telemetry and no surprises: nobody is told that a tracker is used, and no tracker reports its crashes to its maker.
 QUIET = {
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_ERROR_REPORTING": "false",
     "WANDB_SILENT": "true",
     "GRADIO_ANALYTICS_ENABLED": "False",
+    # Otherwise ClearML reads every source file below the working folder, a virtual environment included: minutes.
+    "CLEARML__SDK__DEVELOPMENT__DETECT_WITH_PIP_FREEZE": "true",
 }
 
 
