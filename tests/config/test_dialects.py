@@ -144,6 +144,13 @@ def test_lora_keys_are_taken_by_qlora(tmp_path: Path) -> None:
     assert (method.kind, method.rank, method.bits) == ("qlora", 8, 4)  # type: ignore[union-attr]
 
 
+def test_a_setting_may_be_repeated_even_where_it_has_its_default(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, BASE + "evaluate: {max_prompt_tokens: '${data.max_length}'}\n")
+    resolved = load_recipe(path)
+    assert resolved.recipe.evaluate.max_prompt_tokens == 512
+    assert resolved.origins["data.max_length"] == "default"
+
+
 def test_a_flat_name_may_be_repeated_elsewhere(tmp_path: Path) -> None:
     path = write_recipe(tmp_path, BASE + "max_length: 96\nevaluate: {max_prompt_tokens: '${max_length}'}\n")
     assert load_recipe(path).recipe.evaluate.max_prompt_tokens == 96

@@ -26,10 +26,11 @@ from luthier.config.find import (
 )
 from luthier.config.idle import idle_settings
 from luthier.config.judge import check_key, plain_words
+from luthier.config.layering import lay_over
 from luthier.config.method import LoraMethod
 from luthier.config.overrides import PLACE as LINE
 from luthier.config.overrides import Override, parse_overrides
-from luthier.config.problems import Problem, recipe_error, show
+from luthier.config.problems import MOST_LISTED, Problem, recipe_error
 from luthier.config.recipe import Recipe
 from luthier.config.used import leaf_names, read_config_used, resolved_tree, write_recipe
 
@@ -39,7 +40,6 @@ __all__ += ["resolved_tree", "write_config_used"]
 RUN_CONFIG = "run config"
 DEFAULT = "default"
 _PRECISION = ("train", "precision")
-OPEN = "???"  # Hydra's sign for a value that somebody must give
 _FLAT_REFERENCE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -178,8 +178,11 @@ def _forget_other_kind(run_layer: Layer, kind: str) -> None:
 
 def _check_keys(layer: Layer, kind: str) -> list[Problem]:
     """The faults of a layer's keys, whose entries leave the layer so that the rest can be judged."""
-    found = {path: check_key(entry, kind) for path, entry in layer.entries.items()}
-    wrong = {path: problem for path, problem in found.items() if problem is not None}
+    wrong: dict[Path, Problem] = {}
+    for path, entry in layer.entries.items():
+        problem = check_key(entry, kind, with_hint=len(wrong) < MOST_LISTED)
+        if problem is not None:
+            wrong[path] = problem
     foreign = [layer.entries[path].spelt for path, problem in wrong.items() if problem.code == "cfg-conflict"]
     fix = f"Remove them, in the file or on the line: {' '.join(f'~{name}' for name in foreign)}"
     for path in wrong:
@@ -191,12 +194,10 @@ def _check_keys(layer: Layer, kind: str) -> list[Problem]:
 
 def _judge(layers: Sequence[Layer], problems: list[Problem], *, source: str) -> Resolved:
     entries = {path: entry for layer in layers for path, entry in layer.entries.items()}
-    problems += _open_values(entries, layers)
-    tree = _compose(layers, entries, problems)
-    if "method" in tree:
-        tree["method"].setdefault(
-            "kind", LoraMethod().kind
-        )  # pydantic asks for the tag, which people may leave out
+    tree, unresolved = lay_over([layer.entries for layer in layers])
+    problems += unresolved
+    if "method" in tree:  # pydantic asks for the tag, which people may leave out
+        tree["method"].setdefault("kind", LoraMethod().kind)
     recipe = None
     try:
         recipe = Recipe.model_validate(tree)
@@ -206,95 +207,6 @@ def _judge(layers: Sequence[Layer], problems: list[Problem], *, source: str) -> 
         raise recipe_error(problems, recipe=source)
     origins = {name: _origin(name, entries) for name in leaf_names(recipe.model_dump())}
     return Resolved(recipe, origins, idle_settings(recipe, origins), source)
-
-
-def _open_values(entries: Mapping[Path, Entry], layers: Sequence[Layer]) -> list[Problem]:
-    """The values that are left open, and those whose `${...}` cannot be read; they leave the layers."""
-    found = {path: _open_value(entry) for path, entry in entries.items()}
-    for layer in layers:
-        for path in [path for path in layer.entries if found[path] is not None]:
-            del layer.entries[path]
-    return [problem for problem in found.values() if problem is not None]
-
-
-def _open_value(entry: Entry) -> Problem | None:
-    from omegaconf.errors import OmegaConfBaseException
-    from omegaconf.grammar_parser import parse
-
-    if entry.value == OPEN:
-        return Problem("cfg-missing", entry.spelt, f"is left open ({OPEN}): give it a value", entry.place)
-    for text in entry.value if isinstance(entry.value, list) else [entry.value]:
-        if isinstance(text, str) and "${" in text:
-            try:
-                parse(text)
-            except OmegaConfBaseException as fault:
-                words = f"is not readable: {str(fault).splitlines()[0]}"
-                return Problem("cfg-syntax", entry.spelt, words, entry.place, value=show(entry.value))
-    return None
-
-
-def _compose(
-    layers: Sequence[Layer], entries: Mapping[Path, Entry], problems: list[Problem]
-) -> dict[str, Any]:
-    """Hydra puts the layers together and follows the interpolations; the result is plain."""
-    from hydra import compose, initialize
-    from hydra.core.config_store import ConfigStore
-    from omegaconf import OmegaConf
-
-    store = ConfigStore.instance()
-    trees = [_nest(layer.entries) for layer in layers if layer.entries]
-    names = [f"luthier_layer_{number}" for number in range(len(trees))]
-    for name, tree in zip(names, trees, strict=True):
-        store.store(name=name, node=tree)
-    store.store(name="luthier_recipe", node={"defaults": [*names, "_self_"]})
-    with initialize(version_base="1.3", config_path=None):
-        composed = compose(config_name="luthier_recipe")
-    unresolved = _unresolved(composed, entries)
-    problems += unresolved.values()
-    for path in unresolved:
-        _drop(composed, path)
-    return OmegaConf.to_container(composed, resolve=True)  # type: ignore[return-value]
-
-
-def _unresolved(composed: Any, entries: Mapping[Path, Entry]) -> dict[Path, Problem]:
-    """The settings whose interpolation leads nowhere or in a circle."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    problems = {}
-    for path, entry in entries.items():
-        if "${" not in str(entry.value):
-            continue
-        try:
-            value = OmegaConf.select(composed, ".".join(path))
-            if OmegaConf.is_config(value):
-                OmegaConf.to_container(value, resolve=True)
-        except (OmegaConfBaseException, RecursionError) as fault:
-            words = "leads back to itself" if _is_circle(fault) else str(fault).splitlines()[0]
-            problems[path] = Problem("cfg-syntax", entry.spelt, words, entry.place, value=show(entry.value))
-    return problems
-
-
-def _is_circle(fault: Exception) -> bool:
-    return isinstance(fault, RecursionError) or "Recursive" in str(fault) or "parent node" in str(fault)
-
-
-def _drop(composed: Any, path: Path) -> None:
-    from omegaconf import OmegaConf, open_dict
-
-    parent = OmegaConf.select(composed, ".".join(path[:-1])) if len(path) > 1 else composed
-    with open_dict(composed):
-        del parent[path[-1]]
-
-
-def _nest(entries: Mapping[Path, Entry]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for path, entry in entries.items():
-        node = tree
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        node[path[-1]] = entry.value
-    return tree
 
 
 def _origin(name: str, entries: Mapping[Path, Entry]) -> str:

@@ -84,8 +84,7 @@ def _flat_values(name: str) -> str:
 
 def default_of(setting: Setting) -> str:
     """A setting's default, as a recipe would hold it."""
-    value = setting.info.get_default(call_default_factory=True)
-    return show_plain(list(value) if isinstance(value, tuple) else value)
+    return show_plain(setting.default())
 
 
 def takes(setting: Setting, schema: Schema) -> str:

@@ -32,6 +32,11 @@ class Setting:
     def name(self) -> str:
         return ".".join(self.path)
 
+    def default(self) -> Any:
+        """The value that it has where nobody sets it, as YAML would hold it."""
+        value = self.info.get_default(call_default_factory=True)
+        return list(value) if isinstance(value, tuple) else value
+
     @property
     def help(self) -> str:
         if self.path == ("method", "kind"):

@@ -51,7 +51,7 @@ def idle_settings(recipe: Recipe, places: Mapping[str, str]) -> tuple[str, ...]:
         for rule in RULES
         if rule.setting in places
         and rule.is_idle(recipe)
-        and _value_at(recipe, rule.setting) != _default_of(rule.setting)
+        and _value_at(recipe, rule.setting) != settings()[rule.setting].default()
     )
 
 
@@ -60,7 +60,3 @@ def _value_at(recipe: Recipe, name: str) -> Any:
     for part in name.split("."):
         value = value[part]
     return value
-
-
-def _default_of(name: str) -> Any:
-    return settings()[name].info.default

@@ -12,6 +12,7 @@ from luthier.config.fields import METHODS, choices_of, section_names, settings
 from luthier.config.problems import Problem, show
 from luthier.floor.lookup import did_you_mean, nearest
 
+_LONGEST_NAME = 80  # of a key that may be a misspelt setting; the longest setting has 34
 _RULES = ("value_error", "assertion_error")
 _WORD = re.compile(r"[\w.]+")
 _LEAST: dict[str, str] = {
@@ -40,8 +41,11 @@ _TYPES: dict[str, str] = {
 }
 
 
-def check_key(entry: Entry, kind: str) -> Problem | None:
-    """What is wrong with the key of `entry` in a recipe whose `method.kind` is `kind`; None if nothing is."""
+def check_key(entry: Entry, kind: str, *, with_hint: bool = True) -> Problem | None:
+    """What is wrong with the key of `entry` in a recipe whose `method.kind` is `kind`; None if nothing is.
+
+    `with_hint` looks for the setting that was meant, which takes milliseconds a key.
+    """
     name = ".".join(entry.path)
     if any("." in part for part in entry.path):
         return Problem("cfg-unknown", entry.spelt, "holds a dot: in a file, settings are nested", entry.place)
@@ -54,7 +58,12 @@ def check_key(entry: Entry, kind: str) -> Problem | None:
         above = ".".join(entry.path[:cut])
         if above in settings():
             return Problem("cfg-type", above, "takes one value, not settings below it", entry.place)
-    return Problem("cfg-unknown", entry.spelt, f"is not a setting{_suggest(entry.spelt)}", entry.place)
+    return Problem(
+        "cfg-unknown",
+        entry.spelt,
+        f"is not a setting{_suggest(entry.spelt) if with_hint else ''}",
+        entry.place,
+    )
 
 
 def _not_a_section(entry: Entry, name: str) -> Problem:
@@ -68,6 +77,8 @@ def _not_a_section(entry: Entry, name: str) -> Problem:
 
 def _suggest(name: str) -> str:
     """The setting that was meant: of the same name elsewhere, or of a like name, nearest first."""
+    if len(name) > _LONGEST_NAME:
+        return ""
     section, _, last = name.rpartition(".")
     namesakes = [known for known in settings() if known.rpartition(".")[2] == last]
     if last in GUIDE and section:

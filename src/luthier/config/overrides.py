@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.config.problems import Problem
+from luthier.config.problems import Problem, cut
 
 PLACE = "command line"
 MOST_CHARACTERS = 20_000
@@ -73,7 +73,7 @@ def _read_value(word: str, key: str, raw: str) -> Override | Problem:
             return _syntax(word, "gives several values; a run takes one (a list is written [a,b])")
         value = _plain(parsed.value())
     except HydraException as fault:
-        reason = str(fault).splitlines()[0] if str(fault) else "not readable"
+        reason = cut(str(fault).partition("\n")[0], most=160)
         return _syntax(word, f"is not readable: {reason}", fix=f"Quote the value: '{key}=\"...\"'")
     return Override(key, value, removes=False)
 

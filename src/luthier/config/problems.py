@@ -26,9 +26,10 @@ class Problem:
     def sentence(self, place: str = "") -> str:
         """`train.lrr is not a setting` or `train.epochs = 0: must be ...`, with the place in brackets if given."""
         at = f" ({place})" if place else ""
+        key = cut(self.key)
         if self.value is not None:
-            return f"{self.key} = {self.value}{at}: {self.text}"
-        return f"{self.key}{at} {self.text}" if self.key else f"{self.text}{at}"
+            return f"{key} = {self.value}{at}: {self.text}"
+        return f"{key}{at} {self.text}" if key else f"{self.text}{at}"
 
     def line(self) -> str:
         """The sentence with its place, as one of several."""
@@ -59,4 +60,9 @@ def show(value: Any) -> str:
         tuple: lambda items: "[" + ", ".join(show(item) for item in items) + "]",
     }
     text = spelling.get(type(value), repr)(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return cut(text)
+
+
+def cut(text: str, *, most: int = 80) -> str:
+    """At most so many characters of a text."""
+    return text if len(text) <= most else text[: most - 3] + "..."

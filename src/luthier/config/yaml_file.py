@@ -19,7 +19,7 @@ from luthier.floor.errors import EnvironmentFault, RecipeError
 # No recipe comes near these: the longest shipped one has 40 lines, 3 levels and 70 values.
 MOST_BYTES = 1_000_000
 MOST_DEPTH = 50
-MOST_VALUES = 20_000
+MOST_VALUES = 5_000
 MOST_DIGITS = 40
 
 Path_ = tuple[str, ...]
