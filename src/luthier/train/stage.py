@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.config.method import FullMethod, LoraMethod, QloraMethod, ScratchMethod
 from luthier.config.recipe import Recipe
-from luthier.floor.errors import DataError, LuthierError
+from luthier.floor.errors import DataError, UnhealthyError
 from luthier.floor.log import Listener, Silent
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag
@@ -326,7 +326,7 @@ def make_report(
     """What the run was and what it reached."""
     best = progress.best_validations[0] if progress.best_validations else None
     if progress.first_loss is None or progress.last_loss is None:
-        raise LuthierError("train-empty", "no step was taken", fix="Raise train.epochs or train.most_steps.")
+        raise UnhealthyError("train-empty", "no step was taken", fix="Raise train.epochs or train.most_steps.")
     return TrainReport(
         inputs_hash=inputs_hash,
         seconds=seconds,
