@@ -153,7 +153,7 @@ class TestStraightLine:
 
 
 class TestBooks:
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12, deadline=None)
     @given(
         rows=st.lists(
             st.tuples(st.text("ab ", max_size=40), st.text("ab ", max_size=40)), min_size=1, max_size=15
@@ -184,7 +184,7 @@ class TestBooks:
             return
         self.assert_balanced(report, rows_in=len(rows), max_length=max_length)
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8, deadline=None)
     @given(
         texts=st.lists(st.text("ab ", max_size=90), min_size=1, max_size=10), max_length=st.integers(2, 20)
     )
@@ -274,11 +274,11 @@ class TestRefusals:
         return caught.value
 
     def test_bad_lines_are_listed_and_nothing_is_kept(self, tiny_base: Path, tmp_path: Path) -> None:
-        rows = [*pairs(5000), "{broken", {"prompt": "p"}]
+        rows = [*pairs(4200), "{broken", {"prompt": "p"}]
         file = write_rows(tmp_path / "data" / "a.jsonl", rows)
         fault = self.refuse(make_recipe(tiny_base, tmp_path), tmp_path)
         assert (fault.code, fault.exit_code) == ("data-json", 3)
-        assert [problem.split(": ")[0] for problem in fault.problems] == [f"{file}:5001", f"{file}:5002"]
+        assert [problem.split(": ")[0] for problem in fault.problems] == [f"{file}:4201", f"{file}:4202"]
 
     def test_no_rows(self, tiny_base: Path, tmp_path: Path) -> None:
         (tmp_path / "data").mkdir()

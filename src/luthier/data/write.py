@@ -91,7 +91,7 @@ class SplitStore:
         self.books = Books()
         self._job = job
         self._folder = folder
-        self._writer = StoreWriter(folder, vocabulary_size=job.vocabulary_size)
+        self._writer = StoreWriter(folder, vocabulary_size=job.vocabulary_size, is_synced=False)
         self._rows: list[Row] = []
         self._characters = 0
         self._block_characters = BLOCK_CHARACTERS_A_CORE * min(os.cpu_count() or 1, MOST_CORES)

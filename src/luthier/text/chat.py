@@ -67,7 +67,9 @@ class ChatRenderer:
         turns = [self._trained_turns(messages) for messages in conversations]
         texts = self._texts(rows, conversations, turns, problems)
         problems.raise_if_any()
-        encodings = encode_texts(self._tokenizer, [parts[0] for parts in texts], control_tokens=True)
+        encodings = encode_texts(
+            self._tokenizer, [parts[0] for parts in texts], control_tokens=True, offsets=True
+        )
         prefixes = iter(self._prefix_ids([part for parts in texts for part in parts[1:]]))
         masks: list[Mask] = []
         for row, messages, numbers, parts, encoding in zip(

@@ -37,11 +37,13 @@ Array = npt.NDArray[Any]
 class StoreWriter:
     """Write a token store; use it as a context manager. Leaving the block with an error leaves nothing on the disk.
 
-    `vocabulary_size` says how wide an id is kept: two bytes where that is enough, else four.
+    `vocabulary_size` says how wide an id is kept: two bytes where that is enough, else four. `is_synced` is false for a store
+    inside a folder that is synced and published as a whole later.
     """
 
-    def __init__(self, folder: Path, *, vocabulary_size: int = 2**32) -> None:
+    def __init__(self, folder: Path, *, vocabulary_size: int = 2**32, is_synced: bool = True) -> None:
         self.folder = folder
+        self._is_synced = is_synced
         self.rows = 0
         self.tokens = 0
         self.trained_tokens = 0
@@ -101,9 +103,15 @@ class StoreWriter:
                     file.close()
             if kind is None:
                 write_json(self._temporary / META, self._meta())
-                publish_folder(self._temporary, self.folder)
+                self._publish()
         finally:
             shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _publish(self) -> None:
+        if self._is_synced:
+            return publish_folder(self._temporary, self.folder)
+        with disk_faults(self.folder):
+            return os.rename(self._temporary, self.folder)
 
     def _write(self, name: str, values: Array) -> None:
         content = values.tobytes()
