@@ -128,8 +128,14 @@ def _words(finding: Mapping[str, Any], path: Path, value: Any) -> tuple[str, str
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return "cfg-range", _choose(value, tuple(METHODS))
     if kind in _LEAST:
-        return "cfg-range", _LEAST[kind].format(**finding.get("ctx", {}))
+        return "cfg-range", _LEAST[kind].format(**_bounds(finding))
     return "cfg-type", _TYPES.get(kind, str(finding["msg"]))
+
+
+def _bounds(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """The bounds of a finding, whole ones without a point: 0, not 0.0."""
+    bounds: Mapping[str, Any] = finding.get("ctx", {})
+    return {key: f"{bound:g}" if isinstance(bound, float) else bound for key, bound in bounds.items()}
 
 
 def _choices(path: Path) -> tuple[Any, ...]:

@@ -123,10 +123,6 @@ ADVICE: dict[str, Advice] = {
         "A file below outputs/cache that was cut or changed.",
         "Prepare again: `luthier prepare RECIPE --again`.",
     ),
-    "data-changed": Advice(
-        "A row was added to data/train.jsonl between a checkpoint and its resumption.",
-        "Bring the old data back, or start a new run: `luthier train RECIPE`.",
-    ),
     "data-path": Advice("`data.path: /dev/zero`.", "Name a regular file, or a folder of them."),
     "tokenizer-train": Advice(
         "A hundred short texts and `method.vocabulary_size: 32000`.",
@@ -234,8 +230,8 @@ ADVICE: dict[str, Advice] = {
         " train again in a new run.",
     ),
     "ckpt-mismatch": Advice(
-        "`--resume RUN` with another `train.lr` or other data.",
-        "Resume without the change, or open a new run with it.",
+        "`--resume RUN` with another `train.lr`, or after a row was added to the data.",
+        "Resume with what was, or open a new run: `luthier train RECIPE`.",
     ),
     "gate-compare": Advice(
         "A gain whose interval reaches below zero.",
