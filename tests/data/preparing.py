@@ -7,6 +7,8 @@ from typing import Any
 
 from luthier.config.recipe import Recipe
 from luthier.floor.rundir import RunDir
+from luthier.reports.data import DataReport
+from luthier.tokens.store import TokenStore
 
 
 def make_run(folder: Path, name: str = "run") -> RunDir:
@@ -33,3 +35,20 @@ def make_recipe(base: Path, folder: Path, **data: Any) -> Recipe:
     """A LoRA recipe whose cache lies in `folder`; `data` are settings of the data section."""
     settings = {"path": str(folder / "data"), "cache_path": str(folder / "cache"), **data}
     return Recipe.model_validate({"model": {"name": str(base)}, "data": settings})
+
+
+def store_of(report: DataReport, split: str = "train") -> TokenStore:
+    """The tokens that a report speaks of."""
+    return TokenStore.open(Path(report.store) / split)
+
+
+def assert_nothing_is_left(folder: Path) -> None:
+    """A failed preparation keeps no file but its lock."""
+    cache = folder / "cache"
+    left = (
+        [path for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock"]
+        if cache.exists()
+        else []
+    )
+    assert left == []
+    assert not (folder / "run" / "data").exists()

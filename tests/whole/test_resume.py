@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from luthier.config.recipe import Recipe
-from luthier.floor.errors import EnvironmentFault, Interrupted
+from luthier.floor.errors import EnvironmentFault, Interrupted, SavedAndStopped
+from luthier.floor.log import Silent
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag
 from luthier.modelling.device import choose_precision
 from luthier.train import loop
-from luthier.train.checkpoint import list_checkpoints
+from luthier.train.checkpoint import list_checkpoints, step_of
 from luthier.train.stage import train
 from tests.train.runs import make_run, random_rows
 from tests.whole.same_run import assert_same_run
@@ -139,8 +140,10 @@ def test_a_run_stopped_after_every_step_is_the_same_run(tiny_base: Path, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("case", ["lora packed with dropout", "full packed"])
+@pytest.mark.parametrize(
+    ("case", "seed"),
+    [("lora packed with dropout", 1), ("lora packed with dropout", 2), ("full packed", 3)],
+)
 def test_a_run_killed_at_random_again_and_again_is_the_same_run(
     tiny_base: Path, tmp_path: Path, trainings: TrainDriver, case: str, seed: int
 ) -> None:
@@ -182,3 +185,71 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(tiny_base: Path,
     assert report.resumed_from_steps == (8,)
     assert_same_run(run, reference)
     assert (run.checkpoints / f".bad-{newest.name}").is_dir()
+
+
+class StopsWhileValidating(Silent):
+    """Asks to stop in the n-th validation, between two of its packs."""
+
+    def __init__(self, stop: StopFlag, validation: int) -> None:
+        self._stop = stop
+        self._left = validation
+
+    def progress(self, label: str, done: int, total: int, detail: str = "") -> None:
+        if label == "validating" and done == 1:
+            self._left -= 1
+            if self._left == 0:
+                assert total > 1, "one pack leaves no place to stop at"
+                self._stop.set(signal.SIGTERM)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "stops",
+    [
+        pytest.param([(2, 8)], id="in the second validation"),
+        pytest.param([(1, 4), (1, 4), (1, 4)], id="again and again in the first"),
+        pytest.param([(6, STEPS)], id="in the last"),
+    ],
+)
+def test_a_stop_in_a_validation_is_served_there_and_the_validation_is_made_up_for(
+    tiny_base: Path, tmp_path: Path, stops: list[tuple[int, int]]
+) -> None:
+    recipe = recipe_of(tiny_base, "lora in small packs")
+    reference = make_run(tmp_path / "reference", tiny_base, rows=ROWS, validation=VALIDATION)
+    train(recipe, reference)
+    run = make_run(tmp_path / "run", tiny_base, rows=ROWS, validation=VALIDATION)
+    for validation, step in stops:
+        stop = StopFlag()
+        with pytest.raises(SavedAndStopped, match=f"stopped after step {step} of {STEPS}"):
+            train(recipe, run, stop=stop, listener=StopsWhileValidating(stop, validation))
+        assert not run.is_finished
+        assert step_of(list_checkpoints(run.checkpoints)[-1]) == step
+    report = train(recipe, run)
+    assert report.validation_loss is not None
+    assert_same_run(run, reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_line_of_the_loop_ends_with_a_checkpoint(
+    tiny_base: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """The flag is read several times in a step: whichever read first sees it, the state must be saved before the end."""
+    recipe = recipe_of(tiny_base, "lora packed with dropout")
+
+    class SeenAtRead(StopFlag):
+        reads = 0
+
+        @property
+        def is_set(self) -> bool:
+            self.reads += 1
+            if self.reads == first_seen:
+                self.set(number)
+            return super().is_set
+
+    for first_seen in range(1, 7):
+        run = make_run(tmp_path / f"run-{first_seen}", tiny_base, rows=ROWS)
+        with pytest.raises((Interrupted, SavedAndStopped)) as caught:
+            train(recipe, run, stop=SeenAtRead())
+        saved = step_of(list_checkpoints(run.checkpoints)[-1])
+        assert f"stopped after step {saved} of" in caught.value.what

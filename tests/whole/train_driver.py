@@ -6,6 +6,7 @@ exit code after writing what it would have shown to `fault.txt` beside the run.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import resource
@@ -161,6 +162,8 @@ def arrange(trouble: Trouble) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
+    # Transformers imports a model's module when one is first loaded: here, once, and not in every child.
+    importlib.import_module("transformers.models.qwen2.modeling_qwen2")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def tell(line: str | int) -> None:

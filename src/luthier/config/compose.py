@@ -8,12 +8,12 @@ a file itself, and nothing is instantiated.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from luthier.config.dialects import GUIDE, Entry, Layer, Path, translate
+from luthier.config.dialects import GUIDE, Entry, KeyPath, Layer, translate
 from luthier.config.fields import section_names
 from luthier.config.find import (
     Source,
@@ -58,7 +58,7 @@ class Resolved:
 
 
 def load_recipe(
-    name: str | FilePath, overrides: Sequence[str] = (), *, under: Mapping[str, Any] | None = None
+    name: str | Path, overrides: Sequence[str] = (), *, under: Mapping[str, Any] | None = None
 ) -> Resolved:
     """The recipe that `name` and the `key=value` words of the command line make.
 
@@ -81,7 +81,7 @@ def load_recipe(
     return _judge(layers, problems, source=shown_place(file))
 
 
-def _take_groups(words: Sequence[Override], file: FilePath) -> tuple[dict[str, str], list[Override]]:
+def _take_groups(words: Sequence[Override], file: Path) -> tuple[dict[str, str], list[Override]]:
     """`method=small` chooses the file method/small.yaml where there is one; the other words set values."""
     folders = folders_of(file)
     groups: dict[str, str] = {}
@@ -98,7 +98,7 @@ def _take_groups(words: Sequence[Override], file: FilePath) -> tuple[dict[str, s
     return groups, rest
 
 
-def _flatten(tree: Mapping[str, Any], place: str, prefix: Path = ()) -> list[Entry]:
+def _flatten(tree: Mapping[str, Any], place: str, prefix: KeyPath = ()) -> list[Entry]:
     entries: list[Entry] = []
     for key, value in tree.items():
         path = (*prefix, key)
@@ -178,7 +178,7 @@ def _forget_other_kind(run_layer: Layer, kind: str) -> None:
 
 def _check_keys(layer: Layer, kind: str) -> list[Problem]:
     """The faults of a layer's keys, whose entries leave the layer so that the rest can be judged."""
-    wrong: dict[Path, Problem] = {}
+    wrong: dict[KeyPath, Problem] = {}
     for path, entry in layer.entries.items():
         problem = check_key(entry, kind, with_hint=len(wrong) < MOST_LISTED)
         if problem is not None:
@@ -209,11 +209,11 @@ def _judge(layers: Sequence[Layer], problems: list[Problem], *, source: str) -> 
     return Resolved(recipe, origins, idle_settings(recipe, origins), source)
 
 
-def _origin(name: str, entries: Mapping[Path, Entry]) -> str:
+def _origin(name: str, entries: Mapping[KeyPath, Entry]) -> str:
     entry = entries.get(tuple(name.split(".")))
     return entry.place if entry is not None else DEFAULT
 
 
-def write_config_used(resolved: Resolved, path: FilePath) -> None:
+def write_config_used(resolved: Resolved, path: Path) -> None:
     """Write the resolved recipe as YAML; load_recipe reads it back as an equal one."""
     write_recipe(resolved.recipe, path)

@@ -11,7 +11,7 @@ from typing import Any
 
 from luthier.config.problems import Problem, show
 
-Path = tuple[str, ...]
+KeyPath = tuple[str, ...]
 
 SCHEDULES = {
     "cosine": "cosine",
@@ -52,7 +52,7 @@ class Flat:
     convert: Callable[[Any], Any] = _same
 
     @property
-    def path(self) -> Path:
+    def path(self) -> KeyPath:
         return tuple(self.place.split("."))
 
 
@@ -88,7 +88,7 @@ PRECISION_FLAGS = ("bf16", "fp16")
 class Entry:
     """One value that a person wrote: where it belongs, how they spelt the key, and where it stands."""
 
-    path: Path
+    path: KeyPath
     value: Any
     spelt: str
     place: str
@@ -98,7 +98,7 @@ class Entry:
 class Layer:
     """What one file or the command line says, every key at its place in the tree."""
 
-    entries: dict[Path, Entry] = field(default_factory=dict)
+    entries: dict[KeyPath, Entry] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, entry: Entry) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Annotated, Any, Union, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -98,8 +99,6 @@ def section_of(annotation: Any) -> type[Section] | None:
 def choices_of(annotation: Any) -> tuple[Any, ...]:
     """The values that a Literal allows, wherever it is wrapped; empty if there is none."""
     origin = get_origin(annotation)
-    if origin is Annotated or origin is Union or str(origin) == "<class 'types.UnionType'>":
+    if origin in (Annotated, Union, UnionType):
         return tuple(choice for argument in get_args(annotation) for choice in choices_of(argument))
-    if str(origin) == "typing.Literal":
-        return get_args(annotation)
-    return ()
+    return get_args(annotation) if origin is Literal else ()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from luthier.config.dialects import GUIDE, Entry, Path
+from luthier.config.dialects import GUIDE, Entry, KeyPath
 from luthier.config.fields import METHODS, choices_of, section_names, settings
 from luthier.config.problems import Problem, show
 from luthier.floor.lookup import did_you_mean, nearest
@@ -101,12 +101,12 @@ def _check_kind(entry: Entry, kinds: Sequence[str], kind: str) -> Problem | None
     return Problem("cfg-conflict", entry.spelt, words, entry.place)
 
 
-def plain_words(findings: Iterable[Mapping[str, Any]], entries: Mapping[Path, Entry]) -> list[Problem]:
+def plain_words(findings: Iterable[Mapping[str, Any]], entries: Mapping[KeyPath, Entry]) -> list[Problem]:
     """Pydantic's findings (`ValidationError.errors()`) as problems, placed by what people wrote."""
     return [_plain_word(finding, entries) for finding in findings]
 
 
-def _plain_word(finding: Mapping[str, Any], entries: Mapping[Path, Entry]) -> Problem:
+def _plain_word(finding: Mapping[str, Any], entries: Mapping[KeyPath, Entry]) -> Problem:
     path = _path_of(finding["loc"])
     kind: str = finding["type"]
     context: Mapping[str, Any] = finding.get("ctx", {})
@@ -121,7 +121,7 @@ def _plain_word(finding: Mapping[str, Any], entries: Mapping[Path, Entry]) -> Pr
     return Problem(code, name, words, place, value=show(value))
 
 
-def _words(finding: Mapping[str, Any], path: Path, value: Any) -> tuple[str, str]:
+def _words(finding: Mapping[str, Any], path: KeyPath, value: Any) -> tuple[str, str]:
     kind: str = finding["type"]
     if kind == "literal_error":
         return "cfg-range", _choose(value, _choices(path))
@@ -138,7 +138,7 @@ def _bounds(finding: Mapping[str, Any]) -> dict[str, Any]:
     return {key: f"{bound:g}" if isinstance(bound, float) else bound for key, bound in bounds.items()}
 
 
-def _choices(path: Path) -> tuple[Any, ...]:
+def _choices(path: KeyPath) -> tuple[Any, ...]:
     return choices_of(settings()[".".join(_leaf_of(path))].info.annotation)
 
 
@@ -147,7 +147,7 @@ def _choose(value: Any, choices: Sequence[Any]) -> str:
     return f"must be one of: {', '.join(str(choice) for choice in choices)}{hint}"
 
 
-def _rule(kind: str, path: Path, words: str, value: Any, entries: Mapping[Path, Entry]) -> Problem:
+def _rule(kind: str, path: KeyPath, words: str, value: Any, entries: Mapping[KeyPath, Entry]) -> Problem:
     """A validator of ours spoke: on a leaf about its value, on a section about how several settings agree."""
     name = ".".join(path)
     if _leaf_of(path):
@@ -158,7 +158,7 @@ def _rule(kind: str, path: Path, words: str, value: Any, entries: Mapping[Path, 
     return Problem(code, "", text, ", ".join(_places_of(path, words, entries)))
 
 
-def _places_of(path: Path, words: str, entries: Mapping[Path, Entry]) -> list[str]:
+def _places_of(path: KeyPath, words: str, entries: Mapping[KeyPath, Entry]) -> list[str]:
     """Where the settings stand that a rule of the section `path` speaks of."""
     spoken = set(_WORD.findall(words))
     found = [
@@ -170,14 +170,14 @@ def _places_of(path: Path, words: str, entries: Mapping[Path, Entry]) -> list[st
     return list(dict.fromkeys(found))
 
 
-def _leaf_of(path: Path) -> Path:
+def _leaf_of(path: KeyPath) -> KeyPath:
     """The setting that `path` is, or is an item of; empty if it is a section."""
     while path and ".".join(path) not in settings():
         path = path[:-1]
     return path
 
 
-def _name_and_place(path: Path, entries: Mapping[Path, Entry]) -> tuple[str, str]:
+def _name_and_place(path: KeyPath, entries: Mapping[KeyPath, Entry]) -> tuple[str, str]:
     """The setting as the person wrote it, with the number of the item in a list, and where it stands."""
     leaf = _leaf_of(path) or path
     entry = entries.get(leaf)
@@ -186,7 +186,7 @@ def _name_and_place(path: Path, entries: Mapping[Path, Entry]) -> tuple[str, str
     return f"{name}{items}", entry.place if entry is not None else ""
 
 
-def _path_of(location: Sequence[str | int]) -> Path:
+def _path_of(location: Sequence[str | int]) -> KeyPath:
     """The place in the recipe; pydantic puts the kind of a union between `method` and the field."""
     parts = tuple(str(part) for part in location)
     if len(parts) > 1 and parts[0] == "method" and parts[1] in METHODS:

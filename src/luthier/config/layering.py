@@ -8,15 +8,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from luthier.config.dialects import Entry, Path
+from luthier.config.dialects import Entry, KeyPath
 from luthier.config.fields import settings
 from luthier.config.problems import Problem, cut, show
 
 OPEN = "???"  # Hydra's sign for a value that somebody must give
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
-Entries = Mapping[Path, Entry]
-Values = dict[Path, Any]
+Entries = Mapping[KeyPath, Entry]
+Values = dict[KeyPath, Any]
 
 
 def lay_over(layers: Sequence[Entries]) -> tuple[dict[str, Any], list[Problem]]:
@@ -38,7 +38,7 @@ def lay_over(layers: Sequence[Entries]) -> tuple[dict[str, Any], list[Problem]]:
     return tree, [*broken.values(), *unresolved.values()]
 
 
-def _found(problems: Mapping[Path, Problem | None]) -> dict[Path, Problem]:
+def _found(problems: Mapping[KeyPath, Problem | None]) -> dict[KeyPath, Problem]:
     return {path: problem for path, problem in problems.items() if problem is not None}
 
 
@@ -63,7 +63,7 @@ def _nest(layer: Values) -> dict[str, Any]:
     return tree
 
 
-def _section_of(tree: dict[str, Any], path: Path) -> dict[str, Any]:
+def _section_of(tree: dict[str, Any], path: KeyPath) -> dict[str, Any]:
     """The section of a plain tree that holds the setting at `path`, made if it is not there."""
     for part in path[:-1]:
         tree = tree.setdefault(part, {})
@@ -105,7 +105,7 @@ def _referenced_defaults(entries: Entries) -> Values:
     return {setting.path: setting.default() for setting in known if setting.path not in entries}
 
 
-def _unresolved(composed: Any, path: Path, entry: Entry) -> Problem | None:
+def _unresolved(composed: Any, path: KeyPath, entry: Entry) -> Problem | None:
     """The problem of a setting whose interpolation leads nowhere or in a circle."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -130,7 +130,7 @@ def _first_line(fault: Exception) -> str:
     return cut(str(fault).partition("\n")[0], most=160)
 
 
-def _drop(composed: Any, path: Path) -> None:
+def _drop(composed: Any, path: KeyPath) -> None:
     from omegaconf import OmegaConf, open_dict
 
     parent = OmegaConf.select(composed, ".".join(path[:-1])) if len(path) > 1 else composed

@@ -22,7 +22,7 @@ MOST_DEPTH = 50
 MOST_VALUES = 5_000
 MOST_DIGITS = 40
 
-Path_ = tuple[str, ...]
+KeyPath = tuple[str, ...]
 
 _NULL = re.compile(r"~|null|Null|NULL|")
 _TRUE = re.compile(r"true|True|TRUE")
@@ -43,10 +43,10 @@ class Document:
 
     place: str
     tree: dict[str, Any]
-    lines: dict[Path_, int]
+    lines: dict[KeyPath, int]
     header: str = ""
 
-    def place_of(self, path: Path_) -> str:
+    def place_of(self, path: KeyPath) -> str:
         """`configs/train.yaml:14`, of the key or of the nearest section that holds it."""
         while path and path not in self.lines:
             path = path[:-1]
@@ -142,7 +142,7 @@ class _Frame:
     """A mapping or list that is being read."""
 
     value: dict[str, Any] | list[Any]
-    path: Path_
+    path: KeyPath
     anchor: str | None
     key: str | None = None
     key_line: int = 0
@@ -162,7 +162,7 @@ class _Builder:
     """Turns events into plain values without recursion, so that no input can exhaust the stack."""
 
     place: str
-    lines: dict[Path_, int] = field(default_factory=dict)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     _stack: list[_Frame] = field(default_factory=list)
     _known: dict[str, _Known] = field(default_factory=dict)
@@ -204,7 +204,7 @@ class _Builder:
         value: dict[str, Any] | list[Any] = {} if isinstance(event, yaml.MappingStartEvent) else []
         self._stack.append(_Frame(value, self._path(), event.anchor))
 
-    def _path(self) -> Path_:
+    def _path(self) -> KeyPath:
         if not self._stack:
             return ()
         frame = self._stack[-1]

@@ -205,13 +205,23 @@ def answer(exam: Exam, model: PreTrainedModel) -> Answers:
     )
     seconds = time.perf_counter() - started
     exam.stop.check(STOPPED, fix=REPEAT)
+    read = [read_answer(tokenizer, ids, exam.questions.stop_ids) for ids in answers]
     return Answers(
-        texts=tuple(spell(tokenizer, ids) for ids in answers),
-        finished=tuple(len(ids) < exam.most_new_tokens for ids in answers),
+        texts=tuple(text for text, _ in read),
+        finished=tuple(finished for _, finished in read),
         new_tokens_per_second=sum(len(ids) for ids in answers) / max(seconds, 1e-9),
     )
 
 
-def spell(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """An answer as text, just as the tokens spell it: some tokenizers would otherwise tidy spaces before commas away."""
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+def read_answer(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stop_ids: Sequence[int]
+) -> tuple[str, bool]:
+    """An answer as text, and whether it came to its end by itself; the token that ends it is no part of the text.
+
+    The text is just what the tokens spell: some tokenizers would otherwise tidy spaces before commas away.
+    """
+    finished = bool(ids) and ids[-1] in stop_ids
+    spoken = list(ids[:-1] if finished else ids)
+    return str(
+        tokenizer.decode(spoken, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    ), finished

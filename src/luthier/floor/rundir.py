@@ -123,7 +123,9 @@ def newest_finished_run(runs: Path = RUNS) -> RunDir:
             f"no run below {runs} is finished; the newest is {unfinished[-1]}",
             fix=f"Wait for it, or continue it: luthier train --resume {runs / unfinished[-1]}",
         )
-    raise UsageError("run-missing", f"there is no run below {runs}", fix="Train first: make train, or luthier train RECIPE")
+    raise UsageError(
+        "run-missing", f"there is no run below {runs}", fix="Train first: make train, or luthier train RECIPE"
+    )
 
 
 def list_runs(runs: Path = RUNS) -> list[RunDir]:
@@ -151,7 +153,9 @@ def lock_run(run: RunDir) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as fault:
             if fault.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise EnvironmentFault("env-disk", f"cannot lock {path}: {fault.strerror}", where=str(path)) from fault
+                raise EnvironmentFault(
+                    "env-disk", f"cannot lock {path}: {fault.strerror}", where=str(path)
+                ) from fault
             raise _locked(run, os.pread(descriptor, 4096, 0)) from fault
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)

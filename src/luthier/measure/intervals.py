@@ -164,7 +164,7 @@ def percentile_bounds(values_S: FloatArray, confidence: float) -> tuple[float, f
 
 def _paired_delta(base: float, tuned: float, draws_S: FloatArray, confidence: float) -> PairedDelta:
     draws_S = np.where(np.abs(draws_S) <= ROUNDING, 0.0, draws_S)
-    delta = tuned - base if abs(tuned - base) > ROUNDING else 0.0
+    delta = tuned - base
     low, high = percentile_bounds(draws_S, confidence)
     # The share of draws on the wrong side of 0, twice: agrees with the interval (0 lies outside about when p < 1 - confidence).
     # The added 1 is the sample itself, so that p is never 0 (Davison and Hinkley 1997, section 4.2.5).

@@ -157,15 +157,15 @@ def attend_segments(
     heads, width = query_BHTD.shape[1], query_BHTD.shape[3]
     results = []
     for stack in segments.stacks:
-        parts = [
+        query_SHLD, key_SHLD, value_SHLD = (
             part[0]
             .index_select(1, stack.gather)
             .view(heads, stack.rows, stack.longest, width)
             .transpose(0, 1)
             for part in (query_BHTD, key_BKTD, value_BKTD)
-        ]
+        )
         out_SHLD = functional.scaled_dot_product_attention(
-            *parts, dropout_p=dropout, is_causal=True, scale=scaling
+            query_SHLD, key_SHLD, value_SHLD, dropout_p=dropout, is_causal=True, scale=scaling
         )
         results.append(out_SHLD.transpose(1, 2).reshape(stack.rows * stack.longest, heads, width))
     stacked = results[0] if len(results) == 1 else torch.cat(results)
@@ -197,7 +197,7 @@ def attend_varlen(
     query, key, value = (
         part[0].transpose(0, 1).to(value_BKTD.dtype) for part in (query_BHTD, key_BKTD, value_BKTD)
     )
-    out_THD = varlen_attn(
+    out_THD: Any = varlen_attn(  # a tuple only where more than the output is asked for
         query,
         key,
         value,
@@ -208,4 +208,5 @@ def attend_varlen(
         scale=scaling,
         window_size=(-1, 0),
     )
-    return out_THD.unsqueeze(0), None
+    out_BTHD: Tensor = out_THD.unsqueeze(0)
+    return out_BTHD, None

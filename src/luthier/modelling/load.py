@@ -89,6 +89,8 @@ def load_base(
     _refuse_contradicting_tie(folder, model)
     if quantization is None:
         refuse_non_finite(model, folder, dtype)
+    elif dtype != torch.bfloat16:
+        _keep_precision_on_cpu(model)
     model.config.use_cache = False
     model.loaded_from = LoadedFrom(folder, facts.fingerprint)
     loaded: PreTrainedModel = model.eval()
@@ -241,6 +243,14 @@ def _require_bitsandbytes() -> None:
         ) from fault
     # LLM.int8 says at every layer of every step that it quantizes activations from fp16: known, and meant.
     stdlib_logging.getLogger("bitsandbytes.autograd._functions").setLevel(stdlib_logging.ERROR)
+
+
+def _keep_precision_on_cpu(model: nn.Module) -> None:
+    """Have 4-bit layers answer in the format they trained in: on CPUs with AVX512-BF16 bitsandbytes evaluates in bf16 otherwise."""
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit":
+            linear: Any = module
+            linear.support_avx512bf16_for_cpu = False
 
 
 @contextmanager

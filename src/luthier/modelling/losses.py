@@ -20,7 +20,8 @@ CHUNK_LOGITS_CUDA = 2**28
 
 def causal_model(model: nn.Module) -> Any:
     """The Transformers model inside an adapter model, or the model itself."""
-    return model.get_base_model() if hasattr(model, "peft_config") else model
+    wrapped: Any = model
+    return wrapped.get_base_model() if hasattr(model, "peft_config") else model
 
 
 def has_plain_head(model: nn.Module) -> bool:
@@ -38,13 +39,14 @@ def hidden_states(model: nn.Module, ids_BT: Tensor, position_ids_BT: Tensor, **a
     """The last hidden states, flattened to [B*T, C]. The cache is off: with it, packing is silently wrong."""
     decoder = causal_model(model).get_decoder()
     out = decoder(input_ids=ids_BT, position_ids=position_ids_BT, use_cache=False, **attention)
-    return out.last_hidden_state.flatten(0, 1)
+    hidden_NC: Tensor = out.last_hidden_state.flatten(0, 1)
+    return hidden_NC
 
 
 def head_logits(model: nn.Module, hidden_NC: Tensor) -> Tensor:
     """fp32 logits [N, V] of hidden states, soft-capped where the model does so."""
     causal = causal_model(model)
-    logits_NV = causal.get_output_embeddings()(hidden_NC).float()
+    logits_NV: Tensor = causal.get_output_embeddings()(hidden_NC).float()
     cap = getattr(causal.config, "final_logit_softcapping", None)
     return torch.tanh(logits_NV / cap) * cap if cap else logits_NV
 
@@ -52,7 +54,8 @@ def head_logits(model: nn.Module, hidden_NC: Tensor) -> Tensor:
 def chunk_rows(model: nn.Module, device: torch.device) -> int:
     """How many positions' logits fit a chunk."""
     most = CHUNK_LOGITS_CUDA if device.type == "cuda" else CHUNK_LOGITS_CPU
-    return max(1, most // causal_model(model).config.get_text_config().vocab_size)
+    vocabulary: int = causal_model(model).config.get_text_config().vocab_size
+    return max(1, most // vocabulary)
 
 
 def summed_loss(

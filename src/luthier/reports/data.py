@@ -1,6 +1,6 @@
 """What the data stage leaves for training and evaluation."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from luthier.reports.base import Report
 
@@ -38,5 +38,5 @@ class DataReport(Report):
     train: SplitCounts
     validation: SplitCounts | None
     was_cached: bool
-    unused_fields: dict[str, int] = {}
+    unused_fields: dict[str, int] = Field(default_factory=dict)
     """Fields that the rows carry and the format does not use, each with its number of rows."""

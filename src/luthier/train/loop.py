@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from luthier.config.recipe import Recipe
-from luthier.floor.errors import UnhealthyError
+from luthier.floor.errors import LuthierError, UnhealthyError
 from luthier.floor.log import Listener
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag
@@ -87,7 +87,8 @@ def fit(job: Job, progress: Progress) -> None:
     clock = Clock(progress)
     job.model.train()
     if progress.validation_is_due:
-        validate(job, progress)
+        if not validate(job, progress):
+            raise stopped(job, progress)
         save_progress(job, progress)
     while progress.step < job.order.total_steps and not progress.stopped_early:
         step = job.order.step(progress.step)
@@ -102,14 +103,21 @@ def fit(job: Job, progress: Progress) -> None:
         is_validated = validation_due(job, ends_epoch=step.ends_epoch, is_last=is_last, number=progress.step)
         if is_validated:
             validate(job, progress)
-        if is_validated or is_last or job.stop.is_set or save_due(job, progress.step):
+        # Read once: a signal that comes after this line waits for the next step, so that no stop goes without its save.
+        is_stopping = job.stop.is_set and (not is_last or progress.validation_is_due)
+        if is_validated or is_last or is_stopping or save_due(job, progress.step):
             save_progress(job, progress)
             clock.restart()
-        if job.stop.is_set and not is_last:
-            raise job.stop.error(
-                f"stopped after step {progress.step} of {job.order.total_steps}; a checkpoint is saved",
-                fix=f"Go on where it stopped: luthier train --resume {job.run.path}",
-            )
+        if is_stopping:
+            raise stopped(job, progress)
+
+
+def stopped(job: Job, progress: Progress) -> LuthierError:
+    """The error that ends a run on request; its state is saved."""
+    return job.stop.error(
+        f"stopped after step {progress.step} of {job.order.total_steps}; a checkpoint is saved",
+        fix=f"Go on where it stopped: luthier train --resume {job.run.path}",
+    )
 
 
 def take_step(job: Job, micro_batches: list[list[int]], *, number: int) -> StepResult:
@@ -263,15 +271,15 @@ def save_due(job: Job, number: int) -> bool:
     return bool(every) and number % every == 0
 
 
-def validate(job: Job, progress: Progress) -> None:
-    """Measure the validation loss, answer the sample prompts, and see whether patience has ended."""
+def validate(job: Job, progress: Progress) -> bool:
+    """Measure the validation loss, answer the sample prompts, see whether patience has ended; False if a stop cut it short."""
     assert job.validator is not None, "validation_due says no without a validator"
     progress.validation_is_due = True
     with autocast(job.precision, job.device):
         found = job.validator.measure(job.model, step=progress.step, stop=job.stop)
     job.model.train()
     if found is None:
-        return
+        return False
     progress.validation_is_due = False
     settings = job.recipe.train
     is_best = progress.note_validation(found.loss, keep_best=settings.checkpoint.keep_best)
@@ -291,3 +299,4 @@ def validate(job: Job, progress: Progress) -> None:
     if patience and progress.validations_without_gain >= patience:
         progress.stopped_early = True
         job.listener.say(f"stopping early: {patience} validations without a better loss")
+    return True

@@ -41,7 +41,7 @@ def _is_decayed(name: str, parameter: nn.Parameter) -> bool:
 
 def _eight_bit(groups: list[dict[str, Any]], settings: dict[str, Any]) -> Optimizer:
     try:
-        from bitsandbytes.optim import AdamW8bit
+        from bitsandbytes.optim.adamw import AdamW8bit
     except ImportError as fault:
         raise EnvironmentFault(
             "env-extra",

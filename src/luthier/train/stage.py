@@ -256,7 +256,7 @@ def make_validator(
     pack_tokens = max(recipe.pack_tokens(), int(store.lengths_N.max()))
     longest = max(batches.most_row_tokens, int(store.lengths_N.max()))
     packs = pack_validation(store, most_rows=settings.most_rows, pack_tokens=pack_tokens)
-    fixed = {}
+    fixed: dict[str, Any] = {}
     if batches.fixed_tokens:
         fixed = {
             "fixed_tokens": pack_tokens,
@@ -326,7 +326,9 @@ def make_report(
     """What the run was and what it reached."""
     best = progress.best_validations[0] if progress.best_validations else None
     if progress.first_loss is None or progress.last_loss is None:
-        raise UnhealthyError("train-empty", "no step was taken", fix="Raise train.epochs or train.most_steps.")
+        raise UnhealthyError(
+            "train-empty", "no step was taken", fix="Raise train.epochs or train.most_steps."
+        )
     return TrainReport(
         inputs_hash=inputs_hash,
         seconds=seconds,

@@ -77,11 +77,11 @@ class Validator:
         if stop.is_set:
             return None
         return {
-            self.tokenizer.decode(prompt, skip_special_tokens=True): self.tokenizer.decode(
-                answer, skip_special_tokens=True
-            )
-            for prompt, answer in zip(prompts, answers, strict=True)
+            self._spell(prompt): self._spell(answer) for prompt, answer in zip(prompts, answers, strict=True)
         }
+
+    def _spell(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def prompt_of(store: TokenStore, row: int) -> list[int]:
