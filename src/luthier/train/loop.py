@@ -103,13 +103,12 @@ def fit(job: Job, progress: Progress) -> None:
         is_validated = validation_due(job, ends_epoch=step.ends_epoch, is_last=is_last, number=progress.step)
         if is_validated:
             validate(job, progress)
-        # Read once: a signal that comes after this line waits for the next step, so that no stop goes without its save.
-        is_stopping = job.stop.is_set and (not is_last or progress.validation_is_due)
-        if is_validated or is_last or is_stopping or save_due(job, progress.step):
+        if is_validated or is_last or job.stop.is_set or save_due(job, progress.step):
             save_progress(job, progress)
             clock.restart()
-        if is_stopping:
-            raise stopped(job, progress)
+            # Looked at behind a save only, so that no stop goes without one; a later signal is served after the next step.
+            if job.stop.is_set and (not is_last or progress.validation_is_due):
+                raise stopped(job, progress)
 
 
 def stopped(job: Job, progress: Progress) -> LuthierError:
