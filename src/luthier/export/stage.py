@@ -87,7 +87,8 @@ def _work_folder(stage: Path) -> Iterator[Path]:
     work = stage / f"{TEMPORARY_PREFIX}work"
     with disk_faults(stage):
         stage.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(work, ignore_errors=True)
+        for stale in stage.glob(f"{TEMPORARY_PREFIX}*"):
+            shutil.rmtree(stale)
         work.mkdir()
     try:
         yield work

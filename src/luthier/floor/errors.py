@@ -19,12 +19,14 @@ The word of a fault (`data-trunc`) is stable: scripts and the HTTP API use it as
 from collections.abc import Sequence
 from typing import ClassVar
 
+from luthier.floor.secrets import hide_secrets
+
 
 class LuthierError(Exception):
     """A fault that the user can mend; printed without a traceback.
 
     `what` holds the value, `where` the place (file:line or key), `why` the reason it matters, `fix` what to type next.
-    `problems` lists the single faults where one message reports several.
+    `problems` lists the single faults where one message reports several. Secrets in any of them are hidden.
     """
 
     exit_code: ClassVar[int] = 70
@@ -40,13 +42,13 @@ class LuthierError(Exception):
         problems: Sequence[str] = (),
     ) -> None:
         assert code in FAULTS, f"the fault word {code!r} is not in the registry"
-        super().__init__(what)
         self.code = code
-        self.what = what
-        self.where = where
-        self.why = why
-        self.fix = fix
-        self.problems = tuple(problems)
+        self.what = hide_secrets(what)
+        self.where = hide_secrets(where)
+        self.why = hide_secrets(why)
+        self.fix = hide_secrets(fix)
+        self.problems = tuple(hide_secrets(problem) for problem in problems)
+        super().__init__(self.what)
 
     def render(self) -> str:
         """The message as a terminal shows it, several lines, no trailing newline."""

@@ -34,9 +34,8 @@ def write_text(path: Path, text: str) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except OSError:
+        finally:
             temporary.unlink(missing_ok=True)
-            raise
         sync_folder(path.parent)
 
 
@@ -75,21 +74,36 @@ def replace_symlink(link: Path, target: str) -> None:
     temporary = link.with_name(f"{TEMPORARY_PREFIX}{link.name}-{os.getpid()}")
     with disk_faults(link):
         temporary.unlink(missing_ok=True)
-        temporary.symlink_to(target)
-        os.replace(temporary, link)
+        try:
+            temporary.symlink_to(target)
+            os.replace(temporary, link)
+        finally:
+            temporary.unlink(missing_ok=True)
         sync_folder(link.parent)
 
 
 def publish_folder(temporary: Path, final: Path) -> None:
-    """Sync every file of a finished temporary folder and give it its final name."""
+    """Sync every file of a finished temporary folder and give it its final name.
+
+    A folder that has the name is renamed first and emptied last, so that half of it never carries the name.
+    """
+    old = final.with_name(f"{TEMPORARY_PREFIX}{final.name}-old-{os.getpid()}")
     with disk_faults(final):
         for path in sorted(temporary.rglob("*")):
             sync_file(path)
         sync_folder(temporary)
+        shutil.rmtree(old, ignore_errors=True)
         if final.exists():
-            shutil.rmtree(final)
-        os.rename(temporary, final)
+            os.rename(final, old)
+        try:
+            os.rename(temporary, final)
+        except OSError:
+            if old.exists():
+                os.rename(old, final)
+            raise
         sync_folder(final.parent)
+        if old.exists():
+            shutil.rmtree(old)
 
 
 @contextlib.contextmanager
@@ -102,28 +116,27 @@ def disk_faults(path: Path) -> Iterator[None]:
 
 
 def disk_fault(path: Path, fault: OSError) -> EnvironmentFault:
-    """The error that says what the disk refused, where, and how much room is left."""
+    """The error that says what the disk refused, where, and what to do: about permission, a lost folder, handles or room."""
+    code, why, fix = "env-disk", "What was saved before is untouched.", "Make room, then repeat the command."
     if fault.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return EnvironmentFault(
-            "env-permission",
-            f"cannot write {path.name}: {fault.strerror}",
-            where=str(path),
-            fix=f"Make the folder writable, or choose another one: ls -ld {path.parent}",
-        )
+        code, why = "env-permission", ""
+        fix = f"Make the folder writable, or choose another one: ls -ld {path.parent}"
+    elif fault.errno in (errno.ENOENT, errno.ENOTDIR, errno.EEXIST):
+        why = "A folder on the way there was moved, deleted or replaced; nothing is written to another place."
+        fix = f"Put it back, then repeat the command: ls -ld {path.parent}"
+    elif fault.errno in (errno.EMFILE, errno.ENFILE):
+        fix = "Let the process open more files, then repeat the command: ulimit -n 4096"
+    else:
+        why = f"{free_room(path)} are free there; what was saved before is untouched."
     return EnvironmentFault(
-        "env-disk",
-        f"cannot write {path.name}: {fault.strerror or fault}",
-        where=str(path),
-        why=f"{free_room(path)} are free there; what was saved before is untouched.",
-        fix="Make room, then repeat the command.",
+        code, f"cannot write {path.name}: {fault.strerror or fault}", where=str(path), why=why, fix=fix
     )
 
 
 def free_bytes(path: Path) -> int:
     """Free bytes on the file system of `path` or of its nearest folder that exists."""
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free
+    nearest = next(place for place in (path, *path.parents) if place.exists())
+    return shutil.disk_usage(nearest).free
 
 
 def free_room(path: Path) -> str:

@@ -121,10 +121,14 @@ def newest_finished_run(runs: Path = RUNS) -> RunDir:
         raise UsageError(
             "run-unfinished",
             f"no run below {runs} is finished; the newest is {unfinished[-1]}",
+            where=str(runs / unfinished[-1]),
             fix=f"Wait for it, or continue it: luthier train --resume {runs / unfinished[-1]}",
         )
     raise UsageError(
-        "run-missing", f"there is no run below {runs}", fix="Train first: make train, or luthier train RECIPE"
+        "run-missing",
+        f"there is no run below {runs}",
+        where=str(runs),
+        fix="Train first: make train, or luthier train RECIPE",
     )
 
 
@@ -183,7 +187,7 @@ def _locked(run: RunDir, holder: bytes) -> UsageError:
     try:
         facts = json.loads(holder)
         who = f"process {facts['pid']} on {facts['host']}"
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         who = "another process"
     return UsageError(
         "run-locked",

@@ -2,6 +2,7 @@
 
 A signal handler only sets a flag; loops poll it where stopping is safe (an optimizer step, a batch of an evaluation, a block
 of rows), so a save is never entered twice. A second Ctrl-C gives up at once: what was saved before stays valid.
+A terminal that is closed (SIGHUP) stops nothing: a run is a process that writes files, whoever watches.
 """
 
 import signal
@@ -39,7 +40,7 @@ class StopFlag:
 
 @contextmanager
 def listen_for_stop(flag: StopFlag) -> Iterator[StopFlag]:
-    """Let SIGINT and SIGTERM set `flag` inside the block; the handlers before are put back after it."""
+    """Let SIGINT and SIGTERM set `flag` inside the block, and SIGHUP do nothing; the handlers before are put back after it."""
 
     def on_signal(signal_number: int, frame: FrameType | None) -> None:
         if signal_number == signal.SIGINT and flag.signal_number == signal.SIGINT:
@@ -47,6 +48,7 @@ def listen_for_stop(flag: StopFlag) -> Iterator[StopFlag]:
         flag.set(signal_number)
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield flag
     finally:

@@ -4,15 +4,16 @@
 def format_bytes(count: float) -> str:
     """`1.5 GiB`: binary units, as memory is sold and measured."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        digits = 0 if unit == "B" else 1
+        if abs(round(count, digits)) < 1024:
+            return f"{count:.{digits}f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
 
 
 def format_duration(seconds: float) -> str:
     """`1 h 02 min`, `3 min 05 s`, `12.3 s`."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
@@ -22,8 +23,8 @@ def format_duration(seconds: float) -> str:
 
 def format_count(count: float) -> str:
     """`7.35 M`: three significant digits with a decimal unit."""
-    for unit in ("", " k", " M", " G"):
-        if abs(count) < 1000:
-            return f"{count:.0f}" if not unit and count == int(count) else f"{count:.3g}{unit}"
+    for unit in ("", " k", " M", " G", " T"):
+        if abs(float(f"{count:.3g}")) < 1000 or unit == " T":
+            break
         count /= 1000
-    return f"{count:.3g} T"
+    return f"{count:.0f}{unit}" if count == int(count) or abs(count) >= 100 else f"{count:.3g}{unit}"

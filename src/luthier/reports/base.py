@@ -1,14 +1,22 @@
 """What every stage leaves behind: one frozen JSON object, written last, so that its presence means a finished stage."""
 
-import json
+import math
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from luthier.floor.errors import UsageError
 from luthier.floor.files import write_text
 from luthier.reports.provenance import Provenance
+
+
+def _not_a_number(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+Figure = Annotated[float, BeforeValidator(_not_a_number)]
+"""A measurement that may come out infinite or undefined: null in the file, since JSON has no word for it, and NaN when read."""
 
 
 class Report(BaseModel):
@@ -25,14 +33,14 @@ class Report(BaseModel):
 
     def write(self, path: Path) -> Self:
         """Write the report in one step; raises EnvironmentFault if the disk refuses. Infinite figures become null."""
-        write_text(path, json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+        write_text(path, self.model_dump_json(indent=2) + "\n")
         return self
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read a report; raises UsageError (run-unfinished) if it is not there or cannot be read."""
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError as fault:
             raise UsageError(
                 "run-unfinished",
@@ -45,5 +53,5 @@ class Report(BaseModel):
                 "run-unfinished",
                 f"the report {path.name} cannot be read: {fault.errors()[0]['msg']}",
                 where=str(path),
-                fix="Repeat the stage with --again.",
+                fix="Do that stage again, with --again.",
             ) from fault

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from luthier.reports.base import Report
+from luthier.reports.base import Figure, Report
 
 
 class Estimate(BaseModel):
@@ -10,9 +10,9 @@ class Estimate(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    value: float
-    low: float
-    high: float
+    value: Figure
+    low: Figure
+    high: Figure
 
 
 class EvaluateReport(Report):
@@ -38,12 +38,12 @@ class MetricComparison(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base: float
-    tuned: float
-    delta: float
-    low: float
-    high: float
-    p_value: float
+    base: Figure
+    tuned: Figure
+    delta: Figure
+    low: Figure
+    high: Figure
+    p_value: Figure
 
 
 class CompareReport(Report):

@@ -1,9 +1,8 @@
-"""Where a result comes from: versions, hardware, commit, command. Never an environment variable or a token."""
+"""Where a result comes from: versions, hardware, commit. Never an environment variable or a token."""
 
 import os
 import platform
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -31,10 +30,15 @@ def gather_provenance(*, device: str | None = None) -> Provenance:
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
         cpu_count=os.cpu_count() or 1,
-        packages={name: version for name in PACKAGES if (version := _version(name))},
+        packages=package_versions(),
         git_commit=_git_commit(Path.cwd()),
         device=device,
     )
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of the packages that decide a result, of those that are installed."""
+    return {name: version for name in PACKAGES if (version := _version(name))}
 
 
 def _version(package: str) -> str | None:
@@ -53,8 +57,3 @@ def _git_commit(folder: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None if found.returncode == 0 else None
-
-
-def command_line() -> str:
-    """The command as it was typed, program name shortened."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
