@@ -12,7 +12,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfil
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv install prepare train eval eval-baseline compare merge demo doctor check static format test test-quick clean
+.PHONY: help venv install prepare train eval eval-baseline compare merge demo doctor check static format test test-quick test-gpu clean
 
 help: ## Say what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +68,9 @@ test: install ## Every test that this machine can run
 
 test-quick: install ## The tests that take under two seconds each
 	$(PYTEST) -m "not slow and not oracle and not whole and not gpu"
+
+test-gpu: install ## The tests that need a CUDA device
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m gpu
 
 clean: ## Remove caches and build leftovers; runs, prepared tokens and .venv stay
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -108,7 +108,7 @@ def test_a_command_that_is_not_there_would_be_found() -> None:
         ["train", "--rnu", "DIR"],
         ["recipe", "list"],
         ["explain"],
-        ["compare", "A", "B", "C"],
+        ["runs", "A"],
     ):
         with pytest.raises(Exception, match=r"no command|No such option|Missing|extra argument"):
             parse(wrong)

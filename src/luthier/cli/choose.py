@@ -20,6 +20,20 @@ def split_words(words: Sequence[str] | None) -> tuple[str | None, list[str]]:
     return None, words
 
 
+def split_compared(words: Sequence[str] | None) -> tuple[str | None, str, list[str]]:
+    """The run to judge, if it is named, what it is compared with, and the overrides. Raises UsageError on a third name."""
+    overrides = [word for word in words or () if _is_override(word)]
+    names = [word for word in words or () if not _is_override(word)]
+    if len(names) > 2:
+        raise UsageError(
+            "usage",
+            f"{names[2]} is one name too many: two runs are compared, or a run and its base",
+            where="the command line",
+            fix="Name two: luthier compare RUN base",
+        )
+    return names[0] if names else None, names[1] if len(names) > 1 else "base", overrides
+
+
 def _is_override(word: str) -> bool:
     return "=" in word or word.startswith("~")
 
@@ -34,6 +48,7 @@ def need_recipe(words: Sequence[str] | None, *, verb: str) -> tuple[str, list[st
         raise UsageError(
             "usage",
             f"luthier {verb} needs a recipe",
+            where="the command line",
             why=f"Known recipes: {known}.",
             fix=f"For example: luthier {verb} demo",
         )

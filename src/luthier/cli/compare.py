@@ -1,5 +1,6 @@
 """`luthier compare`: a run against its base, or against another run, paired row by row."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,30 +17,31 @@ if TYPE_CHECKING:
 
 BASE = "base"
 
-First = Annotated[
-    str | None,
+Compared = Annotated[
+    list[str] | None,
     typer.Argument(
-        metavar="[RUN]", help="The run to judge; the newest finished one unless named.", show_default=False
+        metavar="[RUN] [RUN|base] [KEY=VALUE]...",
+        help="The run to judge, the newest finished one unless named; what it is compared with, its base unless named; and "
+        "settings of the evaluation, such as evaluate.gate_metric=rouge1.",
+        show_default=False,
     ),
 ]
-Second = Annotated[
-    str, typer.Argument(metavar="[RUN|base]", help="What it is compared with: its base, or another run.")
-]
 
 
-def compare(run: First = None, against: Second = BASE, as_json: AsJson = False) -> None:
+def compare(words: Compared = None, as_json: AsJson = False) -> None:
     """Compare a run with its base or with another run; exit code 1 if the gate metric says no.
 
-    What was not evaluated yet is evaluated first, on the run's own held-out rows.
+    What was not evaluated yet is evaluated first, with the settings that `luthier eval` would take.
     """
-    from luthier.cli.choose import finished_run, recipe_of_run
+    from luthier.cli.choose import finished_run, split_compared
     from luthier.cli.output import show, show_json, tell
     from luthier.cli.screen import Screen
     from luthier.floor.stop import StopFlag, listen_for_stop
 
     screen = Screen()
+    run, against, overrides = split_compared(words)
     tuned = finished_run(run, screen)
-    recipe = recipe_of_run(tuned, None, ()).recipe
+    recipe = evaluation_recipe(tuned, overrides)
     with listen_for_stop(StopFlag()) as stop:
         from luthier.evaluate.compare import compare as compare_reports
 
@@ -48,7 +50,7 @@ def compare(run: First = None, against: Second = BASE, as_json: AsJson = False) 
             base_folder = evaluated(tuned, recipe, BASE, screen, stop)
         else:
             other = finished_run(against, screen)
-            base_folder = evaluated(other, recipe_of_run(other, None, ()).recipe, "tuned", screen, stop)
+            base_folder = evaluated(other, evaluation_recipe(other, overrides), "tuned", screen, stop)
         report = compare_reports(tuned, base_folder, tuned_folder, recipe)
     if as_json:
         show_json({"run": str(tuned.path), **report.model_dump(mode="json")})
@@ -57,6 +59,14 @@ def compare(run: First = None, against: Second = BASE, as_json: AsJson = False) 
     if not report.passed:
         tell(refusal(report, recipe))
         raise typer.Exit(1)
+
+
+def evaluation_recipe(run: "RunDir", overrides: Sequence[str]) -> "Recipe":
+    """The recipe by which `luthier eval` judges the run: its own, the recipe `eval` over it, and the overrides."""
+    from luthier.cli.choose import recipe_of_run
+    from luthier.cli.evaluate import default_recipe
+
+    return recipe_of_run(run, default_recipe(), overrides).recipe
 
 
 def evaluated(run: "RunDir", recipe: "Recipe", subject: str, screen: "Screen", stop: "StopFlag") -> Path:

@@ -23,7 +23,7 @@ def show_recipe(
 
     resolved = load_recipe(*need_recipe(words, verb="recipe show"))
     if as_json:
-        return show_json(recipe_as_json(resolved))
+        return show_json(recipe_as_json(resolved, changed_only=changed))
     return show(render_recipe(resolved, changed_only=changed))
 
 

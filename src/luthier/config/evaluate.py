@@ -9,8 +9,8 @@ from luthier.config.data import Format
 class EvaluateConfig(Section):
     """Held-out rows, generation and metrics."""
 
-    subject: Literal["tuned", "base"] = "tuned"
-    """Evaluate the trained model, or the base it came from."""
+    subject: Literal["tuned", "base", "merged"] = "tuned"
+    """Evaluate the trained model, the base it came from, or what `luthier merge` made of both."""
     path: PathOrId = "data/eval/test.jsonl"
     """The held-out rows."""
     format: Format = "auto"

@@ -13,12 +13,8 @@ _WIDEST_VALUE = 48
 
 def render_recipe(resolved: Resolved, *, changed_only: bool = False) -> str:
     """The resolved recipe as a table: setting, value, where it came from; without the defaults if `changed_only`."""
-    values = _leaves(resolved)
-    rows = [
-        (name, show_plain(value), resolved.origins[name])
-        for name, value in values.items()
-        if not (changed_only and resolved.origins[name] == DEFAULT)
-    ]
+    values = _leaves(resolved, changed_only=changed_only)
+    rows = [(name, show_plain(value), resolved.origins[name]) for name, value in values.items()]
     if not rows:
         return f"{resolved.source}: every value is the default"
     name_width = max(len(name) for name, _, _ in rows)
@@ -27,9 +23,9 @@ def render_recipe(resolved: Resolved, *, changed_only: bool = False) -> str:
     return "\n".join([f"{resolved.source}", *lines])
 
 
-def recipe_as_json(resolved: Resolved) -> dict[str, Any]:
+def recipe_as_json(resolved: Resolved, *, changed_only: bool = False) -> dict[str, Any]:
     """The same facts for `--json`."""
-    values = _leaves(resolved)
+    values = _leaves(resolved, changed_only=changed_only)
     return {
         "recipe": resolved.source,
         "values": {
@@ -39,9 +35,13 @@ def recipe_as_json(resolved: Resolved) -> dict[str, Any]:
     }
 
 
-def _leaves(resolved: Resolved) -> dict[str, Any]:
+def _leaves(resolved: Resolved, *, changed_only: bool) -> dict[str, Any]:
     tree = resolved.recipe.model_dump(mode="json")
-    return {name: _at(tree, name) for name in leaf_names(tree)}
+    return {
+        name: _at(tree, name)
+        for name in leaf_names(tree)
+        if not (changed_only and resolved.origins[name] == DEFAULT)
+    }
 
 
 def _at(tree: Any, name: str) -> Any:
