@@ -4,6 +4,7 @@ Each verb is a file of its own and imports its stage inside its body, so that `l
 transformers. Only this file turns errors into messages and exit codes.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from luthier.cli.validate import validate
 from luthier.floor.errors import Interrupted, LuthierError, UsageError
 
 OUR_FAULT = 70  # EX_SOFTWARE of sysexits.h
+# On CPUs with AVX512-BF16 it warns, when PEFT imports it, that a kernel is not there which nobody asked for.
+TALKS_AT_IMPORT = "bitsandbytes.backends.cpu.ops"
 
 # typer raises the faults of a command line as a class that it does not export: the parent of BadParameter's parent.
 _CommandLineFault: type[Exception] = typer.BadParameter.__mro__[2]
@@ -35,6 +38,7 @@ app = typer.Typer(
     help="Trains language models from base models: prepare, train, judge against the base, merge.",
     epilog="Exit codes: docs/reference/exit-codes.md. What a fault word means: luthier explain WORD.",
     add_completion=False,
+    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -76,6 +80,9 @@ app.command("demo")(demo)
 
 def main() -> None:
     """The program `luthier`: run the command line and leave with its exit code."""
+    # A stream that was closed by whoever started us is None in Python; what it would have shown goes nowhere.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the process ends
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -84,9 +91,10 @@ def run_command(arguments: Sequence[str]) -> int:
     words = [word for word in arguments if word != "--debug"]  # wherever it stands, not only before the verb
     is_debug = len(words) < len(arguments) or os.environ.get("LUTHIER_DEBUG", "") not in ("", "0")
     as_json = "--json" in words
+    logging.getLogger(TALKS_AT_IMPORT).setLevel(logging.ERROR)
     try:
         command = typer.main.get_command(app)
-        code = command.main(words or ["--help"], prog_name="luthier", standalone_mode=False)
+        code = command.main(words, prog_name="luthier", standalone_mode=False)
         return _interrupted(as_json) if code == Interrupted.exit_code else int(code or 0)
     except LuthierError as fault:
         return _leave(fault, as_json=as_json, is_debug=is_debug)
@@ -94,6 +102,8 @@ def run_command(arguments: Sequence[str]) -> int:
         return _leave(_usage_error(fault), as_json=as_json, is_debug=is_debug)
     except KeyboardInterrupt:
         return _interrupted(as_json)
+    except SystemExit:  # typer's way to leave when the reader of its help is gone
+        return 0
     except Exception as fault:  # the one place that catches everything: here it becomes a message and a code
         from luthier.cli.faults import as_user_fault
 
@@ -126,7 +136,11 @@ def _interrupted(as_json: bool) -> int:
 def _usage_error(fault: Exception) -> UsageError:
     context = fault.ctx  # type: ignore[attr-defined]
     command = context.command_path if context else "luthier"
-    return UsageError("usage", fault.format_message(), fix=f"See: {command} --help")  # type: ignore[attr-defined]
+    what = fault.format_message()  # type: ignore[attr-defined]
+    if what.startswith("Usage:"):  # no argument at all: typer raises the whole help
+        tell(what + "\n")
+        what = f"{command} needs a command"
+    return UsageError("usage", what, where="the command line", fix=f"See: {command} --help")
 
 
 def _leave_by_our_fault(fault: Exception, *, as_json: bool, is_debug: bool) -> int:

@@ -4,6 +4,7 @@ They are nobody's programming mistake, so they get a message and a code of their
 """
 
 import errno
+import os
 from pathlib import Path
 
 from luthier.floor.errors import EnvironmentFault, LuthierError
@@ -25,6 +26,21 @@ def as_user_fault(fault: Exception) -> LuthierError | None:
             why="What was saved before is untouched.",
             fix="Use less: train.batch_size=1, train.gradient_checkpointing=true, or data.max_length=256",
         )
+    if isinstance(fault, FileNotFoundError) and not _is_somewhere():
+        return EnvironmentFault(
+            "env-disk",
+            "the folder that this command was started in is gone",
+            where="the working folder",
+            fix="Go to a folder that is there: cd",
+        )
     if isinstance(fault, OSError) and fault.errno in DISK_ERRORS:
         return disk_fault(Path(str(fault.filename or ".")), fault)
     return None
+
+
+def _is_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier.cli.choose import need_recipe, recipe_of_run, shown_path, split_words
+from luthier.cli.output import tell
 from luthier.floor.errors import CheckpointError, Interrupted, LuthierError, SavedAndStopped, UsageError
 from luthier.floor.files import disk_faults, replace_symlink
 from luthier.floor.rundir import LATEST, RUNS, RunDir, create_run, lock_run, open_run
@@ -28,6 +29,8 @@ FREE = (
     "merge.",
     "data.cache_path",
 )
+# What the machine refuses; torch says that memory ran out by a RuntimeError. faults.py makes messages of them.
+MACHINE_REFUSALS = (OSError, MemoryError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,12 @@ def open_training(
     A recipe is needed only for a new run; an older one brings its own.
     """
     if folder is not None and resume is not None:
-        raise UsageError("usage", "--run and --resume both name a run", fix="Keep one of them.")
+        raise UsageError(
+            "usage",
+            f"--run {folder} and --resume {resume} both name a run",
+            where="the command line",
+            fix="Keep one of them.",
+        )
     older = resumable_run(resume) if resume is not None else _older_run(folder)
     if older is not None:
         with _open_again(older, words, may_differ=again) as opened:
@@ -63,6 +71,8 @@ def _open_new(words: Sequence[str] | None, *, verb: str, folder: Path | None) ->
     from luthier.config.compose import load_recipe, write_config_used
 
     resolved = load_recipe(*need_recipe(words, verb=verb))
+    for warning in resolved.warnings:
+        tell(f"warning: {warning}")
     pointed = _latest()
     run = create_run() if folder is None else _make_folder(folder)
     try:
@@ -71,7 +81,7 @@ def _open_new(words: Sequence[str] | None, *, verb: str, folder: Path | None) ->
             yield Opened(run, resolved.recipe)
     except (SavedAndStopped, Interrupted):
         raise
-    except LuthierError:
+    except (LuthierError, *MACHINE_REFUSALS):
         if not has_trained(run):
             _take_back(run, pointed)
         raise

@@ -1,6 +1,7 @@
 """Write to the terminal: results to standard output, talk to standard error.
 
-A reader that went away (`luthier runs | head -1`) ends the writing, never the work.
+A reader that went away (`luthier runs | head -1`) ends the writing, never the work; a result that cannot be written for another
+reason (`> /dev/full`) is a fault, talk that cannot be is not.
 """
 
 import json
@@ -9,10 +10,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from luthier.floor.errors import EnvironmentFault
+
 
 def show(text: str) -> None:
-    """Write a result to standard output."""
-    _write(sys.stdout, text + "\n")
+    """Write a result to standard output. Raises EnvironmentFault if the disk behind it is full."""
+    fault = _write(sys.stdout, text + "\n")
+    if fault is not None and not isinstance(fault, BrokenPipeError):
+        raise EnvironmentFault(
+            "env-disk",
+            f"cannot write the result: {fault.strerror}",
+            where="standard output",
+            why="The work itself is done, and its report lies in the run.",
+            fix="Make room, then repeat the command; what is done already is not done again.",
+        )
 
 
 def show_json(value: Any) -> None:
@@ -25,16 +36,19 @@ def tell(text: str) -> None:
     _write(sys.stderr, text + "\n")
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _write(stream: TextIO, text: str) -> OSError | None:
+    """What the system refused, if it did; the stream is silent from then on."""
     try:
-        stream.write(visible(text))
+        try:
+            stream.write(visible(text))
+        except UnicodeEncodeError:  # a terminal that is not UTF-8
+            encoding = stream.encoding or "ascii"
+            stream.write(visible(text).encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
-    except UnicodeEncodeError:  # a terminal that is not UTF-8
-        encoding = stream.encoding or "ascii"
-        stream.write(visible(text).encode(encoding, "backslashreplace").decode(encoding))
-        stream.flush()
-    except BrokenPipeError:
+    except OSError as fault:
         silence(stream)
+        return fault
+    return None
 
 
 def silence(stream: TextIO) -> None:

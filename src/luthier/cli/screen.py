@@ -74,10 +74,11 @@ class Screen:
         if self._is_gone:
             return
         try:
-            self._stream.write(text)
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError:  # a terminal that is not UTF-8
+                self._stream.write(text.encode("ascii", "backslashreplace").decode("ascii"))
             self._stream.flush()
-        except UnicodeEncodeError:
-            self._stream.write(text.encode("ascii", "backslashreplace").decode("ascii"))
         except OSError:  # the terminal was closed, or its reader: a run must outlive both
             self._is_gone = True
             silence(self._stream)

@@ -64,7 +64,7 @@ def _no_recipe(text: str) -> RecipeError:
     is_folder = bool(text) and os.path.isdir(text)
     what = f"{text!r} is a folder, not a recipe" if is_folder else f"there is no recipe {text!r}"
     why = f"{'Nearest' if near else 'Known'} recipes: {listed}"
-    return RecipeError("cfg-file", what, why=why, fix="List them: ls configs")
+    return RecipeError("cfg-file", what, where=text, why=why, fix="List them: ls configs")
 
 
 def shown_place(file: Path) -> str:

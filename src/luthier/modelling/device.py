@@ -55,6 +55,7 @@ def choose_device(setting: str) -> torch.device:
         raise EnvironmentFault(
             "env-device",
             f"model.device = cuda, but {_why_no_cuda()}",
+            where="model.device",
             why="Luthier does not train on another device than the recipe names.",
             fix="See what is there: luthier doctor; or compute on the CPU: model.device=cpu",
         )
@@ -119,6 +120,7 @@ def _lacks(name: str, device: torch.device, why: str) -> EnvironmentFault:
     return EnvironmentFault(
         "env-precision",
         f"train.precision = {name}, but {describe_device(device)} has no {name} arithmetic",
+        where="train.precision",
         why=f"{why}; elsewhere it would be emulated, slower and less exact than fp32.",
         fix="Let the hardware choose: train.precision=auto",
     )
