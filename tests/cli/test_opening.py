@@ -67,3 +67,14 @@ def test_a_run_given_by_name_is_opened_there_and_latest_points_to_it(tiny_base: 
     assert (folder / "outputs" / "runs" / "latest").readlink() == Path("first"), (
         "only runs of ours are latest"
     )
+
+
+def test_a_rehearsal_tells_what_changes_nothing_and_opens_no_run(tiny_base: Path, tmp_path: Path) -> None:
+    folder = make_workshop(tmp_path / "workshop", tiny_base)
+    before = listing(folder)
+    done = luthier(folder, "train", "train", "train.schedule.decay_fraction=0.5", "--dry-run", "--json")
+    assert done.code == 0, done.err
+    assert "warning: train.schedule.decay_fraction (command line) changes nothing" in done.err
+    assert done.json["files"] == ["data/rows.jsonl"]
+    assert done.json["rows_per_step"] == 8
+    assert listing(folder) == before

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from luthier.cli.choose import need_recipe
-from luthier.cli.output import show, show_json
+from luthier.cli.output import show, show_json, tell
 from luthier.config.compose import load_recipe
 from luthier.config.explain import render_recipe
 from luthier.config.recipe import Recipe
@@ -18,6 +18,8 @@ def rehearse(words: Sequence[str] | None, *, as_json: bool) -> None:
 
     name, overrides = need_recipe(words, verb="train")
     resolved = load_recipe(name, overrides)
+    for warning in resolved.warnings:
+        tell(f"warning: {warning}")
     recipe = resolved.recipe
     facts: dict[str, object] = {"recipe": resolved.source, "method": recipe.method.kind}
     if recipe.model.name is not None:
