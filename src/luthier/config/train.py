@@ -75,6 +75,14 @@ class CheckpointConfig(Section):
     load_best: bool = False
     """End with the weights of the best checkpoint instead of the last ones."""
 
+    @model_validator(mode="after")
+    def _best_is_kept(self) -> Self:
+        if self.load_best and not self.keep_best:
+            raise ValueError(
+                "load_best takes the best checkpoint, and keep_best 0 keeps none: set keep_best: 1"
+            )
+        return self
+
 
 class LogConfig(Section):
     """What is written down while training."""

@@ -63,12 +63,12 @@ def save_checkpoint(root: Path, *, step: int, tensors: Tensors, facts: Mapping[s
     """Save the state after `step` below `root` and point `newest` to it; returns the new folder.
 
     Either the whole checkpoint is there afterwards or none of it. Raises UnhealthyError if a tensor is not finite, and
-    EnvironmentFault if the disk refuses; the checkpoints before stay valid in both cases.
+    EnvironmentFault if the disk refuses or the run's folder is gone; the checkpoints before stay valid in both cases.
     """
     _refuse_nonfinite(tensors, step)
     check_room(root, tensors)
     with disk_faults(root):
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(exist_ok=True)  # not its parents: a run that was moved away must not go on in two places
         final = _fresh_name(root, step)
         with _temporary_folder(root, final.name) as temporary:
             for stem, named in tensors.items():
@@ -169,6 +169,19 @@ def rotate(root: Path, *, keep: Collection[int]) -> None:
                 doomed = root / f"{TEMPORARY_PREFIX}del-{folder.name}-{os.getpid()}"
                 os.rename(folder, doomed)
                 shutil.rmtree(doomed)
+
+
+def discard_all(root: Path) -> None:
+    """Remove every checkpoint, quarantined ones too: the person asked for the training anew.
+
+    The folder is renamed before it is emptied, so that no part of it is resumed. Raises EnvironmentFault if the disk refuses.
+    """
+    doomed = root.with_name(f"{TEMPORARY_PREFIX}del-{root.name}-{os.getpid()}")
+    with disk_faults(root):
+        if root.exists():
+            os.rename(root, doomed)
+            sync_folder(root.parent)
+            shutil.rmtree(doomed)
 
 
 def sweep(root: Path) -> list[str]:

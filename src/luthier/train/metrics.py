@@ -3,7 +3,9 @@
 A resumed run cuts the file back to its checkpoint first, so that no step stands in it twice.
 """
 
+import contextlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,23 +29,28 @@ class MetricsFile:
             return
         kept = []
         with disk_faults(self._path):
-            text = self._path.read_text(encoding="utf-8")
-        for line in text.splitlines():
+            content = self._path.read_bytes()
+        # Split as bytes: a half line may end inside a character, and a text may hold one that Python takes for a line's end.
+        for line in content.split(b"\n"):
             try:
                 entry = json.loads(line)
             except ValueError:
                 continue
             if entry["step"] <= step:
-                kept.append(line)
+                kept.append(line.decode("utf-8"))
         write_text(self._path, "".join(f"{line}\n" for line in kept))
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Write one line and hand it to the operating system."""
+        """Write one line, or none of it, and hand it to the operating system."""
         line = json.dumps(entry, allow_nan=False, ensure_ascii=False) + "\n"
+        end_bytes = self._path.stat().st_size if self._path.exists() else 0
         try:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(line)
+            with open(self._path, "ab") as file:
+                file.write(line.encode("utf-8"))
         except OSError as fault:
+            # Half a line would spoil the next one too. A disk that refuses this as well was warned of.
+            with contextlib.suppress(OSError):
+                os.truncate(self._path, end_bytes)
             if not self._has_warned:
                 self._listener.warn(
                     f"cannot write {self._path}: {fault.strerror}; training goes on without it"

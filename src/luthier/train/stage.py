@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from luthier.config.method import FullMethod, LoraMethod, QloraMethod, ScratchMethod
 from luthier.config.recipe import Recipe
 from luthier.floor.errors import DataError, UnhealthyError
+from luthier.floor.files import disk_faults
 from luthier.floor.log import Listener, Silent
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag
@@ -37,13 +38,13 @@ from luthier.text.render import stop_ids
 from luthier.text.tokenizer import load_tokenizer
 from luthier.tokens.store import TokenStore
 from luthier.train.batches import BatchMaker
-from luthier.train.checkpoint import sweep
+from luthier.train.checkpoint import discard_all, sweep
 from luthier.train.loop import Job, fit
 from luthier.train.metrics import MetricsFile
 from luthier.train.optimizer import build_optimizer
 from luthier.train.progress import Progress
 from luthier.train.row_order import RowOrder
-from luthier.train.save import resume, take_best
+from luthier.train.save import resume, take_best, warn_of_little_room
 from luthier.train.trackers import open_trackers
 from luthier.train.validate import Validator, pack_validation
 
@@ -62,7 +63,7 @@ def train(
     """Train as the recipe says, going on from the newest valid checkpoint of the run if there is one.
 
     The run keeps the model with its tokenizer, metrics.jsonl, the tracker's logs and the checkpoints. A finished run with the
-    same inputs is returned as it is.
+    same inputs is returned as it is, unless `again`: then it is trained anew from step 0.
     """
     listener, stop = listener or Silent(), stop or StopFlag()
     data = DataReport.read(run.report("data"))
@@ -73,8 +74,13 @@ def train(
             return report
     started = time.perf_counter()
     job, base_fingerprint = prepare_job(recipe, run, data, listener, stop)
-    sweep(run.checkpoints)
+    for folder in (run.path, run.checkpoints):
+        sweep(folder)
+    if again and run.is_finished:
+        withdraw_report(run)
+        discard_all(run.checkpoints)
     progress = resume(job)
+    warn_of_little_room(job)
     job.metrics.cut_back(progress.step)
     job.trackers.start(progress.step)
     try:
@@ -82,6 +88,7 @@ def train(
         take_best(job, progress)
     finally:
         job.trackers.close()
+    withdraw_report(run)
     save_trained(job.model, job.tokenizer, run.model)
     report = make_report(
         job,
@@ -91,6 +98,13 @@ def train(
         seconds=time.perf_counter() - started,
     )
     return report.write(run.report("train"))
+
+
+def withdraw_report(run: RunDir) -> None:
+    """Take the report of an earlier training away before its model or checkpoints change: a report stands for what lies there."""
+    path = run.report("train")
+    with disk_faults(path):
+        path.unlink(missing_ok=True)
 
 
 def hash_inputs(recipe: Recipe, data: DataReport) -> str:

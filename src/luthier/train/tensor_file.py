@@ -29,11 +29,16 @@ def write_tensors(path: Path, named: Mapping[str, torch.Tensor]) -> None:
 
 
 def read_tensors(path: Path, *, device: str | torch.device) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file. Raises OSError if the disk refuses, ValueError if it is no such file."""
+    """The tensors of a safetensors file. Raises OSError if the disk refuses, ValueError if it is no such file.
+
+    What torch says when memory runs out passes through: it tells nothing about the file.
+    """
     try:
         return load_file(path, device=str(device))
-    except (SafetensorError, RuntimeError) as fault:
+    except SafetensorError as fault:
         raise _as_os_error(fault) or ValueError(str(fault)) from fault
+    except RuntimeError as fault:
+        raise _as_os_error(fault) or fault from fault
 
 
 def _separate(named: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 """The validation loss and a few answers to read, without ever holding more than a chunk of logits."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from luthier.floor.errors import UnhealthyError
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 from luthier.modelling.generate import generate_answers
@@ -40,7 +42,10 @@ class Validator:
     def measure(
         self, model: PreTrainedModel | PeftModel, *, step: int, stop: StopFlag
     ) -> ValidationResult | None:
-        """Mean loss over all packs; None if a stop was asked for before the end."""
+        """Mean loss over all packs; None if a stop was asked for before the end.
+
+        Raises UnhealthyError naming step and rows if the loss of a pack is not finite.
+        """
         model.eval()
         loss_sum, targets = 0.0, 0
         for index, rows in enumerate(self.packs):
@@ -50,13 +55,27 @@ class Validator:
             losses_N = token_losses(
                 model, batch.ids_BT, batch.position_ids_BT, batch.keep_N, batch.targets_N, **batch.attention
             )
-            loss_sum += float(losses_N.double().sum())
+            pack_loss = float(losses_N.double().sum())
+            if not math.isfinite(pack_loss):
+                raise self._non_finite(rows, pack_loss, step=step)
+            loss_sum += pack_loss
             targets += batch.trained_tokens
             self.listener.progress("validating", index + 1, len(self.packs), f"step {step}")
         samples = self._answer_samples(model, stop)
         if samples is None:
             return None
         return ValidationResult(loss_sum / max(1, targets), targets, samples)
+
+    def _non_finite(self, rows: tuple[int, ...], loss: float, *, step: int) -> UnhealthyError:
+        origins = ", ".join(self.batches.store.origin(row) for row in rows[:8])
+        more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
+        return UnhealthyError(
+            "train-nonfinite",
+            f"after step {step} the validation loss is {loss}",
+            where=f"rows {origins}{more}",
+            why="The weights have left the range of the number format. The newest checkpoint is from before.",
+            fix="Go back to it with a lower rate: luthier train RECIPE train.lr=...; or compute in fp32: train.precision=fp32",
+        )
 
     def _answer_samples(self, model: PreTrainedModel | PeftModel, stop: StopFlag) -> dict[str, str] | None:
         if not self.sample_rows:
