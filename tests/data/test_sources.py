@@ -46,12 +46,16 @@ def test_the_same_file_is_hashed_once_and_by_its_bytes(tmp_path: Path) -> None:
     assert find_sources(DataConfig(path=str(file)), Silent()).hashes != sources.hashes
 
 
+COMMIT = "0123456789" * 4
+
+
 class FakeDataset:
     """What `datasets` gives for a small table, as far as it is used."""
 
     def __init__(self, columns: dict[str, list[Any]]) -> None:
         self._columns = columns
         self.column_names = list(columns)
+        self.cache_files = [{"filename": f"/cache/owner___rows/default/0.0.0/{COMMIT}/rows.arrow"}]
 
     def __len__(self) -> int:
         return len(next(iter(self._columns.values())))
@@ -86,14 +90,23 @@ class TestHub:
 
     def test_the_rows_of_a_dataset_become_a_file(self, tmp_path: Path, asked: dict[str, Any]) -> None:
         asked["answer"] = {"prompt": ["p"] * 2500, "id": list(range(2500)), "completion": ["c\u00e9"] * 2500}
-        sources = find_sources(self.config(tmp_path, revision="abc", hub_split="test"), Silent())
-        assert (asked["name"], asked["revision"], asked["split"]) == ("owner/rows", "abc", "test")
+        sources = find_sources(self.config(tmp_path, revision=COMMIT, hub_split="test"), Silent())
+        assert (asked["name"], asked["revision"], asked["split"]) == ("owner/rows", COMMIT, "test")
         assert sources.kind == "prompt_completion"
         assert sources.unread_columns == {"id": 2500}
         rows = list(read_rows(sources.train, "auto"))
         assert len(rows) == 2500
         assert (rows[0].completion, rows[2499].origin.rpartition(":")[2]) == ("c\u00e9", "2500")
         assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == ["test.jsonl"]
+
+    def test_another_version_than_the_one_asked_for_is_refused(
+        self, tmp_path: Path, asked: dict[str, Any]
+    ) -> None:
+        asked["answer"] = {"text": ["a"]}
+        with pytest.raises(DataError, match=f"revision {'f' * 40} is not there") as caught:
+            find_sources(self.config(tmp_path, revision="f" * 40), Silent())
+        assert caught.value.code == "data-hub"
+        assert not (tmp_path / "cache").exists()
 
     def test_the_same_rows_fetched_again_have_the_same_hash(
         self, tmp_path: Path, asked: dict[str, Any]

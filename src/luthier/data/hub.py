@@ -6,6 +6,7 @@ The `datasets` library does the fetching and keeps its own cache; nothing that a
 import importlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, sync_folder
 from luthier.text.row_shapes import FIELDS
 
 ROWS_AT_ONCE = 1000
+COMMIT = re.compile(r"[0-9a-f]{40}")
 USED_COLUMNS = tuple(dict.fromkeys(name for names in FIELDS.values() for name in names))
 
 
@@ -35,9 +37,15 @@ def fetch_rows(name: str, *, revision: str | None, split: str, cache: Path) -> F
     """
     datasets = _import_datasets()
     try:
-        dataset = datasets.load_dataset(name, revision=revision, split=split)
+        commit = find_commit(name, revision)
+        dataset = datasets.load_dataset(name, revision=commit, split=split)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as fault:
-        raise _unreadable(name, split, fault) from fault
+        raise _unreadable(name, split, str(fault).strip() or type(fault).__name__) from fault
+    # The library falls back to whatever version it read last when it cannot reach the one that was asked for.
+    if commit is not None and not all(commit in file["filename"] for file in dataset.cache_files):
+        raise _unreadable(
+            name, split, f"revision {revision} is not there, only another one that was read before"
+        )
     used = [column for column in dataset.column_names if column in USED_COLUMNS]
     if not used:
         raise DataError(
@@ -52,6 +60,19 @@ def fetch_rows(name: str, *, revision: str | None, split: str, cache: Path) -> F
     _write(dataset.select_columns(used), path)
     unread = {column: len(dataset) for column in dataset.column_names if column not in used}
     return FetchedRows(path, unread)
+
+
+def find_commit(name: str, revision: str | None) -> str | None:
+    """The commit that a branch, tag or commit of a dataset stands for; None where none was asked for.
+
+    Raises OSError or ValueError, as the hub's library does, if there is no such revision or it cannot be looked up.
+    """
+    if revision is None or COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import snapshot_download
+
+    # Fetches no file: the folder it would fill is named after the commit.
+    return Path(snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=[])).name
 
 
 def _write(dataset: Any, path: Path) -> None:
@@ -84,11 +105,10 @@ def _import_datasets() -> ModuleType:
         ) from fault
 
 
-def _unreadable(name: str, split: str, fault: Exception) -> DataError:
-    reason = (str(fault).strip() or type(fault).__name__).splitlines()[0]
+def _unreadable(name: str, split: str, reason: str) -> DataError:
     return DataError(
         "data-hub",
-        f"the dataset {name} could not be read: {reason}",
+        f"the dataset {name} could not be read: {' '.join(reason.split())[:300]}",
         where=f"{name} ({split})",
         fix="Look at the name, data.hub_split and data.revision, and at the network; or download it and set data.path.",
     )
