@@ -4,7 +4,6 @@ An adapter from elsewhere can ask for a rank that exhausts memory, an alpha that
 variant that Luthier would apply wrongly. Only keys whose meaning is known pass. No torch, no peft.
 """
 
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,8 @@ ORIGIN_FILE = "luthier.json"
 
 MOST_RANK = 8192
 MOST_ALPHA = 1e6
+# The tensors whose first axis is the rank, as PEFT names them.
+RANK_FIRST = (".lora_A.weight", ".lora_embedding_A")
 MODULE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,200}")
 
 # What changes the adapter's result, and is applied as PEFT applies it.
@@ -93,11 +94,15 @@ def check_adapter_folder(folder: Path) -> AdapterFacts:
     settings = _check_settings(path, config)
     weights = _find_weights(folder)
     origin = folder / ORIGIN_FILE
-    base = read_object(origin, folder, code="adp-config").get("base", {}) if origin.is_file() else {}
+    base = read_object(origin, folder, code="adp-config").get("base") if origin.is_file() else {}
+    if not isinstance(base, dict):
+        raise _bad_config(origin, f"base = {str(base)[:60]!r} is not an object")
     fingerprint, name = base.get("fingerprint"), config.get("base_model_name_or_path")
+    tensors = read_header(weights)
+    _check_ranks(weights, settings, tensors)
     return AdapterFacts(
         settings=settings,
-        tensors=read_header(weights),
+        tensors=tensors,
         weights=weights,
         base_fingerprint=fingerprint if isinstance(fingerprint, str) else None,
         base_name=name if isinstance(name, str) else None,
@@ -132,6 +137,20 @@ def _find_weights(folder: Path) -> Path:
     )
 
 
+def _check_ranks(weights: Path, settings: dict[str, Any], tensors: tuple[TensorFact, ...]) -> None:
+    """Before layers of the configuration's rank are made: over a large base a wrong one alone fills the memory."""
+    ranks = {settings.get("r", 8), *(settings.get("rank_pattern") or {}).values()}
+    for tensor in tensors:
+        if tensor.name.endswith(RANK_FIRST) and tensor.shape[:1] and tensor.shape[0] not in ranks:
+            raise ModelError(
+                "adp-weights",
+                f"the adapter's weights have rank {tensor.shape[0]}, its configuration says {', '.join(map(str, sorted(ranks)))}",
+                where=str(weights),
+                problems=[f"{tensor.name[:200]}: {list(tensor.shape)}"],
+                fix="Take the adapter again from where it was made.",
+            )
+
+
 def _check_settings(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     if config.get("peft_type") != "LORA":
         raise _bad_config(path, f"peft_type = {config.get('peft_type')!r}; Luthier applies LORA adapters")
@@ -144,6 +163,7 @@ def _check_settings(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         raise _bad_config(path, "fan_in_fan_out = true is for models that Luthier does not train")
     _check_rank(path, "r", config.get("r", 8))
     _check_alpha(path, "lora_alpha", config.get("lora_alpha", 8))
+    _check_dropout(path, config.get("lora_dropout") or 0)
     for key, check in (("rank_pattern", _check_rank), ("alpha_pattern", _check_alpha)):
         pattern = config.get(key) or {}
         if not isinstance(pattern, dict):
@@ -171,10 +191,15 @@ def _check_rank(path: Path, key: str, value: Any) -> None:
 
 def _check_alpha(path: Path, key: str, value: Any) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not 0 < value <= MOST_ALPHA:
+    if not is_number or not 0 < value <= MOST_ALPHA:
         raise _bad_config(
             path, f"{key} = {str(value)[:40]} must be a number above 0 and at most {MOST_ALPHA:g}"
         )
+
+
+def _check_dropout(path: Path, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise _bad_config(path, f"lora_dropout = {str(value)[:40]} must be at least 0 and below 1")
 
 
 def _check_names(path: Path, key: str, value: Any) -> None:

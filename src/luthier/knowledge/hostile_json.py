@@ -15,8 +15,8 @@ from luthier.knowledge.containment import is_inside
 MOST_BYTES = 4 * 2**20
 
 
-def read_object(path: Path, folder: Path, *, code: str) -> dict[str, Any]:
-    """The object in `path`, a file of `folder`.
+def read_object(path: Path, folder: Path, *, code: str, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
+    """The object in `path`, a file of `folder` of at most `most_bytes`.
 
     Raises ModelError with the fault word `code`, or mdl-path if the file is a link out of the folder.
     """
@@ -28,11 +28,11 @@ def read_object(path: Path, folder: Path, *, code: str) -> dict[str, Any]:
             fix="Replace the link by the file it stands for.",
         )
     count = path.stat().st_size
-    if count > MOST_BYTES:
+    if count > most_bytes:
         raise _broken(
             code,
             path,
-            f"is {format_bytes(count)}; no configuration needs more than {format_bytes(MOST_BYTES)}",
+            f"is {format_bytes(count)}; no file of this kind needs more than {format_bytes(most_bytes)}",
         )
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))

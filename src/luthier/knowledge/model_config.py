@@ -31,6 +31,22 @@ MOST_OF = {
     "head_dim": 2**14,
     "vocab_size": 2**24,
     "max_position_embeddings": 2**28,
+    # What other architectures call the same.
+    "n_layer": 2_000,
+    "n_layers": 2_000,
+    "num_layers": 2_000,
+    "n_embd": 2**18,
+    "d_model": 2**18,
+    "n_inner": 2**20,
+    "ffn_dim": 2**20,
+    "n_head": 2**12,
+    "n_positions": 2**28,
+    # Experts of a layer: the most published is 512.
+    "num_experts": 2**12,
+    "num_local_experts": 2**12,
+    "n_routed_experts": 2**12,
+    # Labels of a classifier, of which a language model has none: Transformers makes a table of them, slowly.
+    "num_labels": 2**16,
 }
 NUMBER_FORMATS = frozenset({"float32", "float16", "bfloat16", "float64", "auto"})
 
@@ -52,6 +68,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = read_object(path, folder, code="mdl-config")
     for section, place in _sections(config, "config.json"):
         _refuse_code(section, place)
+        _refuse_other_weights(section, place)
         _check_numbers(section, place)
         _check_sizes(section, place)
     if not isinstance(config.get("model_type"), str) or not config["model_type"]:
@@ -109,7 +126,7 @@ def _refuse_code(section: dict[str, Any], place: str) -> None:
     for keys, known in ((KERNEL_KEYS, KNOWN_ATTENTION), (EXPERT_KERNEL_KEYS, KNOWN_EXPERTS)):
         for key in keys:
             value = section.get(key)
-            if value is not None and value not in known:
+            if value is not None and (not isinstance(value, str) or value not in known):
                 raise ModelError(
                     "mdl-code",
                     f"the configuration names a kernel: {key} = {_short(value)}",
@@ -119,11 +136,25 @@ def _refuse_code(section: dict[str, Any], place: str) -> None:
                 )
 
 
+def _refuse_other_weights(section: dict[str, Any], place: str) -> None:
+    """Transformers would load the file that this key names, and not the one that was judged."""
+    if section.get("transformers_weights") is not None:
+        raise ModelError(
+            "mdl-path",
+            f"the configuration names other weights: transformers_weights = {_short(section['transformers_weights'])}",
+            where=place,
+            why="A model's weights are model.safetensors, or what model.safetensors.index.json lists.",
+            fix="Remove transformers_weights from config.json, or take the model from where it was published.",
+        )
+
+
 def _check_numbers(section: dict[str, Any], place: str) -> None:
     for key, value in section.items():
         numbers = value if isinstance(value, list) else [value]
         if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
             raise _bad_value(place, key, value, "must be a finite number")
+        if any(isinstance(number, int) and abs(number) >= 2**63 for number in numbers):
+            raise _bad_value(place, key, value, "must fit into 64 bits")
     for key in ("rope_theta", "factor", "original_max_position_embeddings", "rms_norm_eps", "layer_norm_eps"):
         value = section.get(key)
         if value is None:
@@ -154,7 +185,7 @@ def _check_sizes(section: dict[str, Any], place: str) -> None:
 def _check_format(config: dict[str, Any], folder: Path) -> None:
     for key in ("dtype", "torch_dtype"):
         value = config.get(key)
-        if value is not None and value not in NUMBER_FORMATS:
+        if value is not None and (not isinstance(value, str) or value not in NUMBER_FORMATS):
             raise _bad_value("config.json", key, value, f"must be one of {', '.join(sorted(NUMBER_FORMATS))}")
     quantization = config.get("quantization_config")
     if quantization is not None:

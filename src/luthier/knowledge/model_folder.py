@@ -17,6 +17,7 @@ from typing import Any
 from luthier.floor.errors import ModelError
 from luthier.floor.lookup import did_you_mean
 from luthier.knowledge.containment import is_inside
+from luthier.knowledge.hostile_json import read_object
 from luthier.knowledge.model_config import check_against_weights, read_config
 from luthier.knowledge.safetensors_header import TensorFact, damaged, read_header
 
@@ -26,6 +27,9 @@ REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+/-]{0,200}")
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+# The largest index among published models is some 9 MB.
+MOST_INDEX_BYTES = 64 * 2**20
+SHARD_NAME = re.compile(r"[\w.+ -]{1,200}\.safetensors", re.ASCII)
 PICKLE_ENDINGS = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 # What belongs to a model; pickles, code, other formats and copies in subfolders are never fetched.
@@ -64,12 +68,17 @@ def find_model(name: str, revision: str | None = None) -> Path:
     A hub model comes from the local cache, or is fetched: safetensors, configuration and tokenizer, nothing else.
     Raises ModelError mdl-missing or mdl-offline.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    try:
+        folder = Path(name).expanduser()
+        is_folder, is_there = folder.is_dir(), folder.exists()
+    except (OSError, RuntimeError) as fault:
+        # A name too long for the file system, or a ~user that this machine does not know.
+        raise _missing(name[:200], f"is no folder on this machine: {str(fault)[:60]}") from fault
+    if is_folder:
         return folder
     if name == EMBEDDED:
         return _embedded_folder()
-    if folder.exists():
+    if is_there:
         raise _missing(
             name,
             "is a file, not a model folder",
@@ -179,6 +188,7 @@ def check_model_folder(folder: Path) -> ModelFacts:
             str(folder), f"is no folder on this machine{did_you_mean(str(folder), _local_names(str(folder)))}"
         )
     config = read_config(folder)
+    _refuse_adapter_inside(folder)
     files = find_weight_files(folder)
     tensors = _all_tensors(files)
     parameters = sum(tensor.numbers for tensor in tensors)
@@ -201,6 +211,18 @@ def check_model_folder(folder: Path) -> ModelFacts:
         ),
         fingerprint=_fingerprint(config, tensors, files),
     )
+
+
+def _refuse_adapter_inside(folder: Path) -> None:
+    """Transformers would put it over the model, unasked and unjudged."""
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            "mdl-config",
+            f"the model folder holds an adapter as well: {folder / 'adapter_config.json'}",
+            where=str(folder),
+            why="Whether the model is meant with it or without it cannot be told.",
+            fix="Move the adapter (adapter_config.json, adapter_model.safetensors) into a folder of its own.",
+        )
 
 
 def find_weight_files(folder: Path) -> tuple[Path, ...]:
@@ -227,24 +249,16 @@ def find_weight_files(folder: Path) -> tuple[Path, ...]:
 
 def _indexed_files(folder: Path) -> list[Path]:
     path = folder / INDEX_FILE
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as fault:
-        raise damaged(path, "it is not JSON") from fault
-    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    index = read_object(path, folder, code="mdl-weights", most_bytes=MOST_INDEX_BYTES)
+    weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise damaged(path, "it has no weight_map")
     names = sorted({str(name) for name in weight_map.values()})
     for name in names:
-        if (
-            Path(name).name != name
-            or name in ("", ".", "..")
-            or "\\" in name
-            or not name.endswith(".safetensors")
-        ):
+        if not SHARD_NAME.fullmatch(name):
             raise ModelError(
                 "mdl-path",
-                f"the weight index names {name!r}, which is no safetensors file of this folder",
+                f"the weight index names {name[:200]!r}, which is no safetensors file of this folder",
                 where=str(path),
                 why="An index may only name files beside it: anything else could read what is not the model's.",
                 fix="Take the index again from where the model was published.",

@@ -33,6 +33,9 @@ BITS_OF = {
     "F8_E4M3": 8,
     "F8_E5M2": 8,
 }
+# torch's own (c10/core/impl/SizesAndStrides): without it a header of many large dimensions multiplies for hours.
+MOST_DIMENSIONS = 64
+ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
 # A zip archive is torch's container of pickles; 0x80 and a protocol number open a bare pickle.
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 LFS_START = b"version https://git-lfs"
@@ -68,7 +71,7 @@ def read_header(path: Path) -> tuple[TensorFact, ...]:
         file.seek(8)
         header = _parse(path, file.read(header_bytes))
     tensors = sorted(
-        (_tensor(path, name, entry) for name, entry in header.items() if name != "__metadata__"),
+        (_tensor(path, name, entry) for name, entry in header.items()),
         key=lambda tensor: (tensor.start, tensor.end),
     )
     _check_layout(path, tensors, file_bytes - 8 - header_bytes)
@@ -116,30 +119,46 @@ def _parse(path: Path, raw: bytes) -> dict[str, Any]:
             raise damaged(path, "its header names a tensor twice")
         return found
 
+    def refuse_constant(name: str) -> None:
+        raise ValueError(f"{name} is not JSON")
+
     try:
-        header = json.loads(raw.decode("utf-8"), object_pairs_hook=refuse_duplicates)
+        header = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=refuse_duplicates, parse_constant=refuse_constant
+        )
     except (ValueError, RecursionError) as fault:
         raise damaged(
             path, "its header is not JSON, so this is no safetensors file or a piece of one"
         ) from fault
     if not isinstance(header, dict):
         raise damaged(path, "its header is not an object")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(map(_is_text, (*metadata, *metadata.values(), *header))):
+        raise damaged(path, "its header holds names or metadata that are no text")
     return header
 
 
+def _is_text(value: Any) -> TypeGuard[str]:
+    """Half a surrogate pair is no text: JSON can escape one, UTF-8 cannot hold it."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def _tensor(path: Path, name: str, entry: Any) -> TensorFact:
-    if not isinstance(entry, dict):
-        raise damaged(path, f"the header's entry for {name!r} is not an object")
-    format_name, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-    if format_name not in BITS_OF:
-        raise damaged(path, f"tensor {name!r} has the number format {format_name!r}")
+    called = repr(name[:100])
+    if not isinstance(entry, dict) or entry.keys() != ENTRY_KEYS:
+        raise damaged(path, f"the header's entry for {called} is none of dtype, shape and data_offsets")
+    format_name, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(format_name, str) or format_name not in BITS_OF:
+        raise damaged(path, f"tensor {called} has the number format {str(format_name)[:60]!r}")
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
-        raise damaged(path, f"tensor {name!r} has shape {str(shape)[:60]} at {str(offsets)[:60]}")
+        raise damaged(path, f"tensor {called} has shape {str(shape)[:60]} at {str(offsets)[:60]}")
+    if len(shape) > MOST_DIMENSIONS or math.prod(filter(None, shape)) >= 2**63:
+        raise damaged(path, f"tensor {called} of shape {str(shape)[:60]} is larger than any tensor")
     tensor = TensorFact(name, format_name, tuple(shape), offsets[0], offsets[1])
     if tensor.numbers * BITS_OF[format_name] != (tensor.end - tensor.start) * 8:
         raise damaged(
             path,
-            f"tensor {name!r} of shape {list(shape)} does not fill its {tensor.end - tensor.start:,} bytes",
+            f"tensor {called} of shape {shape} does not fill its {tensor.end - tensor.start:,} bytes",
         )
     return tensor
 

@@ -28,6 +28,7 @@ from luthier.floor.files import (
 )
 from luthier.floor.lookup import nearest
 from luthier.knowledge.adapter_folder import ORIGIN_FILE, WEIGHTS_FILE, AdapterFacts, check_adapter_folder
+from luthier.knowledge.safetensors_header import damaged
 from luthier.modelling.load import LoadedFrom, is_finite, non_finite, quiet_transformers
 
 ALL_LINEAR = "all-linear"
@@ -210,17 +211,24 @@ def attach_adapter(base: PreTrainedModel, folder: Path, *, dtype: torch.dtype) -
             fix=f"Name the base it was trained over: model.name={facts.base_name}",
         )
     adapted = _build_layers(base, facts, folder)
-    tensors = load_file(facts.weights)
+    tensors = _read_tensors(facts)
     _refuse_foreign(adapted, tensors, folder)
-    bad = [name for name, tensor in tensors.items() if not is_finite(tensor)]
+    bad = [name for name, tensor in tensors.items() if not is_finite(tensor.to(dtype))]
     if bad:
-        raise non_finite(folder, bad)
+        raise non_finite(folder, bad, f"; {dtype} may be too narrow for it" if dtype == torch.float16 else "")
     set_peft_model_state_dict(adapted, tensors)
     for name, parameter in adapted.named_parameters():
         parameter.requires_grad_(False)
         if "lora_" in name or "modules_to_save" in name:
             parameter.data = parameter.data.to(dtype)
     return adapted.eval()
+
+
+def _read_tensors(facts: AdapterFacts) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(facts.weights)
+    except SafetensorError as fault:
+        raise damaged(facts.weights, f"safetensors cannot read it: {fault}") from fault
 
 
 def _build_layers(base: PreTrainedModel, facts: AdapterFacts, folder: Path) -> PeftModel:

@@ -12,9 +12,11 @@ def training_flops_per_token(model: nn.Module) -> float:
     """FLOPs a token of one training step. Quantized weights are counted unpacked."""
     total = 0.0
     seen: set[int] = set()
-    for module in model.modules():
+    for name, module in model.named_modules():
         weight = getattr(module, "weight", None)
-        if not isinstance(module, nn.Linear) or weight is None or id(weight) in seen:
+        # PEFT keeps the frozen module beside the copy that is trained, and runs the copy alone.
+        is_idle = ".original_module" in name
+        if is_idle or not isinstance(module, nn.Linear) or weight is None or id(weight) in seen:
             continue
         seen.add(id(weight))
         total += module.in_features * module.out_features * (6 if weight.requires_grad else 4)

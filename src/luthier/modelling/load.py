@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     BitsAndBytesConfig,
     LlamaConfig,
@@ -25,16 +23,15 @@ from transformers import (
     PreTrainedTokenizerBase,
     Qwen2Config,
 )
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils import logging
 
 from luthier.config.method import QloraMethod, ScratchMethod
 from luthier.floor.errors import EnvironmentFault, ModelError
-from luthier.floor.lookup import did_you_mean
 from luthier.floor.units import format_bytes
 from luthier.knowledge.adapter_folder import is_adapter
 from luthier.knowledge.model_folder import ModelFacts, check_model_folder
+from luthier.knowledge.safetensors_header import damaged
+from luthier.modelling.architecture import read_architecture
 from luthier.modelling.attention import register_attention
 
 # The architectures of `method.kind: scratch`, by model.model_type.
@@ -63,11 +60,12 @@ def load_base(
     Raises ModelError for a folder that cannot be used, EnvironmentFault if memory or bitsandbytes is missing.
     """
     facts = check_model_folder(folder)
-    config = _read_model_config(folder, facts)
     register_attention()
+    with quiet_transformers():
+        config = read_architecture(folder, facts)
     settings: dict[str, Any] = {"device_map": {"": device}} if device.type == "cuda" or quantization else {}
     if quantization is not None:
-        _require_bitsandbytes()
+        require_bitsandbytes()
         refuse_non_finite_file(facts)
         settings["quantization_config"] = _quantization_config(quantization, dtype)
     with quiet_transformers(), _memory_faults(folder, device):
@@ -182,44 +180,6 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _read_model_config(folder: Path, facts: ModelFacts) -> PreTrainedConfig:
-    path = str(folder / "config.json")
-    if facts.model_type not in CONFIG_MAPPING:
-        raise ModelError(
-            "mdl-config",
-            f"model_type = {facts.model_type!r} is not known{did_you_mean(facts.model_type, CONFIG_MAPPING.keys())}",
-            where=path,
-            fix="Take a model whose architecture Transformers knows, or a newer Transformers.",
-        )
-    try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        ZeroDivisionError,
-        StrictDataclassError,
-    ) as fault:
-        reason = " ".join(str(fault).split())[:200]
-        raise ModelError(
-            "mdl-config",
-            f"the configuration makes no {facts.model_type} model: {reason}",
-            where=path,
-            fix="Take config.json again from where the model was published.",
-        ) from fault
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ModelError(
-            "mdl-config",
-            f"model_type = {facts.model_type!r} is no language model that predicts the next token",
-            where=path,
-            fix="Name a causal language model, such as a llama or qwen2 one.",
-        )
-    return config
-
-
 def _quantization_config(method: QloraMethod, dtype: torch.dtype) -> BitsAndBytesConfig:
     if method.bits == 8:
         return BitsAndBytesConfig(load_in_8bit=True)
@@ -231,7 +191,8 @@ def _quantization_config(method: QloraMethod, dtype: torch.dtype) -> BitsAndByte
     )
 
 
-def _require_bitsandbytes() -> None:
+def require_bitsandbytes() -> None:
+    """Raise EnvironmentFault (env-extra) if the library that quantizes is not installed."""
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as fault:
@@ -258,6 +219,8 @@ def _memory_faults(folder: Path, device: torch.device) -> Iterator[None]:
     """Turn a failed allocation into EnvironmentFault; torch reports one on a CPU as a plain RuntimeError."""
     try:
         yield
+    except SafetensorError as fault:
+        raise damaged(folder, f"safetensors cannot read it: {fault}") from fault
     except (MemoryError, RuntimeError) as fault:
         if isinstance(fault, RuntimeError) and not _is_out_of_memory(fault):
             raise
