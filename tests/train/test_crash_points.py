@@ -131,6 +131,7 @@ def why_no_strace() -> str:
 def make_root(folder: Path) -> Path:
     """A run that has saved steps 1 and 2."""
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     for step in (1, 2):
         save(folder / "checkpoints", step)
     return folder / "checkpoints"
