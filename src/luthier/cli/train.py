@@ -49,9 +49,11 @@ def train(
     opening = open_training(words, verb="train", folder=run, resume=resume, again=again)
     with listen_for_stop(StopFlag()) as stop, opening as work:
         from luthier.data.stage import prepare
+        from luthier.train.stage import check_machine
         from luthier.train.stage import train as train_stage
 
         screen.say(f"run {work.run.path}")
+        check_machine(work.recipe)
         prepare(work.recipe, work.run, listener=screen, stop=stop, again=again)
         report = train_stage(work.recipe, work.run, listener=screen, stop=stop, again=again)
     if as_json:

@@ -30,7 +30,7 @@ from luthier.modelling.device import (
     peak_memory_bytes,
 )
 from luthier.modelling.flops import training_flops_per_token
-from luthier.modelling.load import build_scratch, load_base
+from luthier.modelling.load import build_scratch, load_base, require_bitsandbytes
 from luthier.reports.data import DataReport
 from luthier.reports.provenance import gather_provenance
 from luthier.reports.train import BestCheckpoint, TrainReport
@@ -105,6 +105,16 @@ def withdraw_report(run: RunDir) -> None:
     path = run.report("train")
     with disk_faults(path):
         path.unlink(missing_ok=True)
+
+
+def check_machine(recipe: Recipe) -> None:
+    """Refuse what this machine lacks before a row is read: the device, the number format, the library of a quantized base.
+
+    Raises EnvironmentFault with the hardware's name or the line that installs the library.
+    """
+    choose_precision(recipe.train.precision, choose_device(recipe.model.device))
+    if isinstance(recipe.method, QloraMethod):
+        require_bitsandbytes()
 
 
 def hash_inputs(recipe: Recipe, data: DataReport) -> str:
