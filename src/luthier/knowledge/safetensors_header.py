@@ -119,13 +119,8 @@ def _parse(path: Path, raw: bytes) -> dict[str, Any]:
             raise damaged(path, "its header names a tensor twice")
         return found
 
-    def refuse_constant(name: str) -> None:
-        raise ValueError(f"{name} is not JSON")
-
     try:
-        header = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=refuse_duplicates, parse_constant=refuse_constant
-        )
+        header = json.loads(raw.decode("utf-8"), object_pairs_hook=refuse_duplicates)
     except (ValueError, RecursionError) as fault:
         raise damaged(
             path, "its header is not JSON, so this is no safetensors file or a piece of one"
