@@ -12,6 +12,9 @@ import pytest
 
 from tests.cli.workshop import Done, listing, luthier, make_workshop, question_rows, write_rows
 
+# Whole trainings, evaluations or merges: out of the quick suite, which has a minute and a half.
+pytestmark = pytest.mark.whole
+
 HOLD = """
 import sys
 from pathlib import Path

@@ -12,6 +12,9 @@ import pytest
 from luthier.cli.straight_line import SHOWN_METRICS, Sample, run_demo, sample_lines
 from tests.cli.workshop import Done, make_workshop
 
+# Whole trainings, evaluations or merges: out of the quick suite, which has a minute and a half.
+pytestmark = pytest.mark.whole
+
 OVERRIDES = (
     "model.name=./base",
     "method.rank=4",

@@ -6,6 +6,9 @@ import pytest
 
 from tests.cli.workshop import listing, luthier, make_workshop
 
+# Whole trainings, evaluations or merges: out of the quick suite, which has a minute and a half.
+pytestmark = pytest.mark.whole
+
 
 def runs_of(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "outputs" / "runs").iterdir())

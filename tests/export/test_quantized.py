@@ -15,6 +15,9 @@ from luthier.modelling.load import load_base
 from tests.export.finished_run import make_finished_run, measure_in_this_process
 from tests.tiny import make_tiny_model
 
+# Whole trainings, evaluations or merges: out of the quick suite, which has a minute and a half.
+pytestmark = pytest.mark.whole
+
 CPU = torch.device("cpu")
 IDS = torch.arange(48)[None] * 5 % 290
 

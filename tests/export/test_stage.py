@@ -37,6 +37,9 @@ from tests.export.finished_run import (
 )
 from tests.tiny import make_tiny_model
 
+# Whole trainings, evaluations or merges: out of the quick suite, which has a minute and a half.
+pytestmark = pytest.mark.whole
+
 METHOD = LoraMethod(rank=8, alpha=16)
 
 
