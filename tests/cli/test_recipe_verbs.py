@@ -85,3 +85,14 @@ def test_a_fault_word_or_a_setting_is_explained(
 def test_an_unknown_word_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["explain", "cfg-conflit"]) == 2
     assert "did you mean cfg-conflict?" in capsys.readouterr().err
+
+
+def test_the_readme_shows_what_validate_prints(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(__file__).resolve().parents[2]
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    _, _, shown = readme.partition("$ luthier validate train train.lrr=1e-4 lora_r=0\n")
+    monkeypatch.chdir(root)
+    assert run_command(["validate", "train", "train.lrr=1e-4", "lora_r=0"]) == 2
+    assert shown.startswith(capsys.readouterr().err)

@@ -43,7 +43,8 @@ REPORTS = (
     MergeReport,
 )
 # Words that stand for whatever the reader has there.
-STAND_INS = {"KEY=VALUE", "key=value"}
+# The last one is wrong on purpose: the README shows what becomes of it.
+STAND_INS = {"KEY=VALUE", "key=value", "train.lrr=1e-4"}
 
 
 def program_lines() -> list[CommandLine]:

@@ -103,7 +103,7 @@ def _embedded_folder() -> Path:
         "mdl-missing",
         "the embedded base model is not part of this installation",
         where="model.name = embedded",
-        fix="Install Luthier from its repository with assets/embedded-base, or name another model.",
+        fix="Make it on a GPU, as bench/embedded_base/README.md says; or name another: model.name=Qwen/Qwen2.5-0.5B",
     )
 
 
