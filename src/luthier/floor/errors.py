@@ -145,6 +145,7 @@ FAULTS: dict[str, str] = {
     "data-mask": "The two derivations of the labels disagree.",
     "data-hub": "A dataset of the hub could not be read.",
     "data-cache": "Prepared tokens are damaged.",
+    "data-changed": "A data file was written to while it was read.",
     "data-path": "A data path is no regular file or folder.",
     "tokenizer-train": "The texts are too few to fill the vocabulary asked for.",
     "mdl-missing": "There is no such model folder.",

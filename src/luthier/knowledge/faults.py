@@ -123,6 +123,10 @@ ADVICE: dict[str, Advice] = {
         "A file below outputs/cache that was cut or changed.",
         "Prepare again: `luthier prepare RECIPE --again`.",
     ),
+    "data-changed": Advice(
+        "Another program appends to the file while `luthier data dedup` reads it twice.",
+        "Wait until nothing writes to the file, then repeat the command.",
+    ),
     "data-path": Advice("`data.path: /dev/zero`.", "Name a regular file, or a folder of them."),
     "tokenizer-train": Advice(
         "A hundred short texts and `method.vocabulary_size: 32000`.",

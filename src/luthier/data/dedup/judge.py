@@ -1,0 +1,118 @@
+"""Decide pairs by reading both rows again, and drop the rows that repeat others nearly."""
+
+from collections import OrderedDict
+
+import numpy as np
+
+from luthier.data.dedup.columns import Array
+from luthier.data.dedup.exact import conflicts
+from luthier.data.dedup.near import Candidates, Clusters
+from luthier.data.dedup.scan import Rereader
+from luthier.data.dedup.table import Table
+from luthier.data.dedup.verdict import AGAINST_NEAR, EXACT, KEPT, NEAR, Verdict
+from luthier.data.dedup.wording import Shingle, jaccard, label_of, shingles_of, tokens_of
+
+# About 150 bytes a shingle: 150 MB at most, or one row where that is larger.
+MOST_SHINGLES_HELD = 1_000_000
+
+Looked = tuple[frozenset[Shingle], tuple[str, ...] | None]
+
+
+class Judge:
+    """The exact Jaccard of two rows, from the files; keeps the rows seen last."""
+
+    def __init__(self, table: Table, reader: Rereader, threshold: float) -> None:
+        self.threshold = threshold
+        self.pairs_confirmed = 0
+        self._table = table
+        self._reader = reader
+        self._held: OrderedDict[int, Looked] = OrderedDict()
+        self._shingles_held = 0
+
+    def jaccard(self, i: int, j: int) -> float:
+        """Shared shingles over all shingles."""
+        return jaccard(self._look(i)[0], self._look(j)[0])
+
+    def near(self, i: int, j: int, *, labels_count: bool) -> float | None:
+        """The Jaccard if it reaches the threshold; with `labels_count`, rows with different labels are never near."""
+        (left, left_label), (right, right_label) = self._look(i), self._look(j)
+        found = jaccard(left, right)
+        if found < self.threshold or (labels_count and left_label != right_label):
+            return None
+        self.pairs_confirmed += 1
+        return found
+
+    def _look(self, row: int) -> Looked:
+        if row in self._held:
+            self._held.move_to_end(row)
+            return self._held[row]
+        wording = self._reader.wording(int(self._table.file_N[row]), int(self._table.offset_N[row]))
+        looked = shingles_of(tokens_of(wording.body)), label_of(wording)
+        self._held[row] = looked
+        self._shingles_held += len(looked[0])
+        while self._shingles_held > MOST_SHINGLES_HELD and len(self._held) > 2:
+            self._shingles_held -= len(self._held.popitem(last=False)[1][0])
+        return looked
+
+
+def drop_against(
+    table: Table, verdict: Verdict, is_first_N: Array, candidates: Candidates, judge: Judge
+) -> None:
+    """Drop source rows near a row of the other set, whatever their answers: a leak of the question is a leak."""
+    first_against = table.first_against
+
+    def crosses(i_P: Array, j_P: Array) -> Array:
+        is_cross_P = (i_P < first_against) & (j_P >= first_against)
+        is_cross_P[is_cross_P] = verdict.kind_S[i_P[is_cross_P]] == KEPT
+        return np.asarray(is_cross_P)
+
+    def judge_pair(i: int, j: int) -> None:
+        if verdict.kind_S[i] != KEPT:
+            return
+        found = judge.near(i, j, labels_count=False)
+        if found is not None:
+            verdict.drop(i, AGAINST_NEAR, j, found)
+
+    candidates.walk(is_first_N, "compare with the other set", crosses, judge_pair)
+    follow_twins(table, verdict, AGAINST_NEAR)
+
+
+def follow_twins(table: Table, verdict: Verdict, kind: int) -> None:
+    """Let exact repeats of a row that was dropped as `kind` repeat the row that stays, through their twin.
+
+    What leaks goes as a leak; what is an exact repeat within the set is counted as one, though its twin went too.
+    """
+    for row in np.flatnonzero(verdict.kind_S == EXACT).tolist():
+        twin = int(verdict.repeats_S[row])
+        if verdict.kind_S[twin] != kind:
+            continue
+        if kind == AGAINST_NEAR:
+            verdict.kind_S[row] = kind
+        verdict.repeats_S[row], verdict.jaccard_S[row] = verdict.repeats_S[twin], verdict.jaccard_S[twin]
+        verdict.via_S[row], verdict.via_jaccard_S[row] = twin, 1.0
+
+
+def drop_near(
+    table: Table, verdict: Verdict, candidates: Candidates, judge: Judge, *, budget_bytes: int
+) -> None:
+    """Keep the first row of each cluster of near rows. Rows of conflicting prompts take no part: they are all kept."""
+    among_N = np.zeros(len(table), dtype=bool)
+    among_N[: table.first_against] = verdict.is_kept_S
+    for rows in conflicts(table, verdict.is_kept_S, budget_bytes=budget_bytes):
+        among_N[rows] = False
+    clusters = Clusters(len(table))
+
+    def judge_pair(i: int, j: int) -> None:
+        if clusters.first_of(i) != clusters.first_of(j):
+            found = judge.near(i, j, labels_count=True)
+            if found is not None:
+                clusters.link(i, j, found)
+
+    candidates.walk(among_N, "compare", clusters.may_be_apart, judge_pair)
+    for row in np.flatnonzero(clusters.parent_N != np.arange(len(table))).tolist():
+        first = clusters.first_of(row)
+        link, link_jaccard = int(clusters.link_N[row]), float(clusters.link_jaccard_N[row])
+        verdict.drop(row, NEAR, first, link_jaccard if link == first else judge.jaccard(first, row))
+        if link != first:
+            verdict.via_S[row], verdict.via_jaccard_S[row] = link, link_jaccard
+    follow_twins(table, verdict, NEAR)

@@ -1,0 +1,230 @@
+"""Deduplicate rows: exact repeats, near-duplicates, and what another set has too.
+
+The order is: the same rows first, then rows near the other set, then clusters of near rows among those that are left. Kept
+rows are copied byte for byte. Memory holds numbers, never texts; beyond a budget the numbers lie in files.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luthier.data.dedup.columns import Columns
+from luthier.data.dedup.exact import Prompts, conflicts, count_prompts, drop_exact
+from luthier.data.dedup.judge import Judge, drop_against, drop_near
+from luthier.data.dedup.near import Candidates
+from luthier.data.dedup.output import Outputs, write_outputs
+from luthier.data.dedup.picture import largest_clusters, repeated_pairs
+from luthier.data.dedup.scan import Rereader
+from luthier.data.dedup.sketch import LOWEST_THRESHOLD, Bands, Sketcher, choose_bands, find_engine
+from luthier.data.dedup.table import Table, read_table
+from luthier.data.dedup.verdict import Verdict
+from luthier.floor.errors import UsageError
+from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, sha256_of
+from luthier.floor.log import Listener, Silent
+from luthier.floor.stop import StopFlag
+from luthier.reports.dedup import DedupReport, PromptCounts
+from luthier.reports.provenance import gather_provenance
+from luthier.text.row_files import find_files
+
+__all__ = ["DedupTask", "dedup"]
+
+# Columns up to this size stay in memory; half as much again is used to sort. Measured: bench/dedup.
+BUDGET_BYTES = 2 * 2**30
+BATCH_ROWS = 4096
+PATTERN = "*.jsonl"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class DedupTask:
+    """What to compare, and where the kept rows go; without `out` nothing is written."""
+
+    sources: tuple[Path, ...]
+    against: tuple[Path, ...] = ()
+    threshold: float = 0.8
+    exact_only: bool = False
+    out: Path | None = None
+    overwrite: bool = False
+    pairs_shown: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the comparison came to."""
+
+    table: Table
+    verdict: Verdict
+    as_written: Prompts
+    folded: Prompts
+    sketcher: Sketcher | None
+    candidates: Candidates | None
+    judge: Judge | None
+
+
+def dedup(
+    task: DedupTask,
+    *,
+    listener: Listener | None = None,
+    stop: StopFlag | None = None,
+    budget_bytes: int = BUDGET_BYTES,
+    batch_rows: int = BATCH_ROWS,
+) -> DedupReport:
+    """Find repeats and write what stays. The result depends neither on `budget_bytes` nor on `batch_rows`.
+
+    Raises UsageError if an output is there already, DataError naming every row that cannot be read.
+    """
+    listener, stop = listener or Silent(), stop or StopFlag()
+    started = time.perf_counter()
+    sources, against = _find_inputs(task)
+    outputs = Outputs(task.out) if task.out else None
+    if outputs:
+        outputs.check((*sources, *against), overwrite=task.overwrite)
+    sketcher = None if task.exact_only else Sketcher(find_engine(), _bands_of(task))
+    with (
+        _workspace(task.out) as folder,
+        Columns(folder, budget_bytes=budget_bytes) as columns,
+        Rereader((*sources, *against)) as reader,
+    ):
+        table = read_table(
+            sources, against, columns, sketcher=sketcher, batch_rows=batch_rows, listener=listener, stop=stop
+        )
+        found = _compare(table, sketcher, reader, budget_bytes=budget_bytes, listener=listener, stop=stop)
+        report = _report(task, found, reader, outputs, budget_bytes=budget_bytes, started=started)
+        if outputs:
+            groups = conflicts(table, found.verdict.is_kept_S, budget_bytes=budget_bytes // 4)
+            write_outputs(outputs, table, found.verdict, reader, groups)
+            report = report.model_copy(update={"seconds": time.perf_counter() - started})
+            report.write(outputs.report)
+        reader.check_unchanged()
+    if report.pairs_passed_over:
+        listener.warn(f"dedup: {report.pairs_passed_over:,} pairs of very large groups were not compared")
+    return report
+
+
+def _find_inputs(task: DedupTask) -> tuple[list[Path], list[Path]]:
+    sources = [file for path in task.sources for file in find_files(path, PATTERN)]
+    against = [file for path in task.against for file in find_files(path, PATTERN)]
+    seen: set[Path] = set()
+    for file in (*sources, *against):
+        if file.resolve() in seen:
+            what = f"{file} is named twice: every row of it would repeat itself"
+            raise UsageError("usage", what, where="the command line", fix="Name each file once.")
+        seen.add(file.resolve())
+    return sources, against
+
+
+def _bands_of(task: DedupTask) -> Bands:
+    if not LOWEST_THRESHOLD <= task.threshold <= 1:
+        raise UsageError(
+            "usage",
+            f"a threshold of {task.threshold:g}",
+            where="--threshold",
+            why="Below that, rows that share a phrase would count as the same.",
+            fix=f"Choose one from {LOWEST_THRESHOLD} to 1; 0.8 is usual.",
+        )
+    return choose_bands(task.threshold)
+
+
+@contextmanager
+def _workspace(out: Path | None) -> Iterator[Path]:
+    """A folder for what does not fit into memory: beside the output, since /tmp may be memory itself."""
+    parent = out.parent if out else Path(tempfile.gettempdir())
+    with disk_faults(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}dedup-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _compare(
+    table: Table,
+    sketcher: Sketcher | None,
+    reader: Rereader,
+    *,
+    budget_bytes: int,
+    listener: Listener,
+    stop: StopFlag,
+) -> Found:
+    """Exact repeats, then what the other set has, then near rows."""
+    sort_bytes = budget_bytes // 4
+    as_written = count_prompts(table, table.written_N, budget_bytes=sort_bytes)
+    folded = count_prompts(table, table.folded_N, budget_bytes=sort_bytes)
+    verdict = Verdict.all_kept(table.first_against)
+    is_first_N = drop_exact(table, verdict, budget_bytes=sort_bytes)
+    if sketcher is None:
+        return Found(table, verdict, as_written, folded, None, None, None)
+    candidates = Candidates(table, sketcher.bands, budget_bytes=sort_bytes, listener=listener, stop=stop)
+    judge = Judge(table, reader, sketcher.bands.threshold)
+    if len(table) > table.first_against:
+        drop_against(table, verdict, is_first_N, candidates, judge)
+    drop_near(table, verdict, candidates, judge, budget_bytes=sort_bytes)
+    return Found(table, verdict, as_written, folded, sketcher, candidates, judge)
+
+
+def _report(
+    task: DedupTask,
+    found: Found,
+    reader: Rereader,
+    outputs: Outputs | None,
+    *,
+    budget_bytes: int,
+    started: float,
+) -> DedupReport:
+    table, verdict = found.table, found.verdict
+    files = {str(path): sha256_of(path) for path in table.files}
+    against = [str(path) for path in table.files[table.source_files :]]
+    rows_kept, counts = int(verdict.is_kept_S.sum()), verdict.counts()
+    assert rows_kept + sum(counts.values()) == table.first_against, "the books of the deduplication balance"
+    return DedupReport(
+        inputs_hash=_hash_inputs(task, files, against),
+        seconds=time.perf_counter() - started,
+        provenance=gather_provenance(),
+        files=files,
+        against=against,
+        threshold=None if task.exact_only else task.threshold,
+        **_search_facts(found),
+        rows_in=table.first_against,
+        rows_against=len(table) - table.first_against,
+        rows_kept=rows_kept,
+        dropped=counts,
+        prompts_as_written=_counts_of(found.as_written),
+        prompts_folded=_counts_of(found.folded),
+        conflicts_kept=sum(1 for _ in conflicts(table, verdict.is_kept_S, budget_bytes=budget_bytes // 4)),
+        largest_clusters=largest_clusters(table, verdict, reader),
+        pairs=repeated_pairs(table, verdict, reader, count=task.pairs_shown, leaks_only=bool(against)),
+        out=str(outputs.rows) if outputs else None,
+        dropped_file=str(outputs.dropped) if outputs else None,
+        conflicts_file=str(outputs.conflicts) if outputs else None,
+    )
+
+
+def _search_facts(found: Found) -> dict[str, Any]:
+    """How the near-duplicates were looked for."""
+    sketcher, candidates, judge = found.sketcher, found.candidates, found.judge
+    return {
+        "engine": sketcher.engine.name if sketcher else None,
+        "bands": sketcher.bands.count if sketcher else 0,
+        "rows_per_band": sketcher.bands.rows if sketcher else 0,
+        "pairs_compared": candidates.pairs_looked_at if candidates else 0,
+        "pairs_confirmed": judge.pairs_confirmed if judge else 0,
+        "pairs_passed_over": candidates.pairs_passed_over if candidates else 0,
+        "spilled_bytes": found.table.spilled_bytes,
+    }
+
+
+def _counts_of(prompts: Prompts) -> PromptCounts:
+    return PromptCounts(repeated=prompts.repeated, conflicting=prompts.conflicting)
+
+
+def _hash_inputs(task: DedupTask, files: dict[str, str], against: Sequence[str]) -> str:
+    parts = [VERSION, files, against, None if task.exact_only else task.threshold]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

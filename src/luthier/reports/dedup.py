@@ -1,0 +1,79 @@
+"""What a deduplication found and what it left out."""
+
+from pydantic import BaseModel, ConfigDict
+
+from luthier.reports.base import Report
+
+
+class Cluster(BaseModel):
+    """Rows of which the first stays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    row: str
+    """`file:line` of the row that stays."""
+    rows_dropped: int
+    lowest_jaccard: float
+    text: str
+    """Its text, cut."""
+
+
+class RepeatedPair(BaseModel):
+    """A dropped row beside the row that it repeats."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    """`exact`, `near`, `against-exact` or `against-near`."""
+    jaccard: float
+    row: str
+    text: str
+    repeats: str
+    repeated_text: str
+
+
+class PromptCounts(BaseModel):
+    """Prompts that come more than once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repeated: int
+    """Rows whose prompt stood in an earlier row."""
+    conflicting: int
+    """Prompts with more than one answer."""
+
+
+class DedupReport(Report):
+    """The books: rows_in = rows_kept + the sum of dropped."""
+
+    files: dict[str, str]
+    """Every file read, with its SHA-256."""
+    against: list[str]
+    """The files among them that were only compared with."""
+    threshold: float | None
+    """The Jaccard at which rows are near; null if only exact repeats were looked for."""
+    engine: str | None
+    """The library that made the signatures."""
+    bands: int
+    rows_per_band: int
+    rows_in: int
+    rows_against: int
+    rows_kept: int
+    dropped: dict[str, int]
+    prompts_as_written: PromptCounts
+    prompts_folded: PromptCounts
+    conflicts_kept: int
+    """Kept prompts, folded, that have more than one answer: listed, none of their rows dropped as near."""
+    pairs_compared: int
+    """Candidates whose Jaccard was worked out or that were linked already."""
+    pairs_confirmed: int
+    pairs_passed_over: int
+    """Candidates of very large groups that were not compared; 0 unless thousands of rows are near each other."""
+    spilled_bytes: int
+    largest_clusters: list[Cluster]
+    pairs: list[RepeatedPair]
+    """Some of the dropped rows, as many as were asked for."""
+    out: str | None
+    """The kept rows; null if nothing was written."""
+    dropped_file: str | None
+    conflicts_file: str | None
