@@ -4,6 +4,8 @@ PYTHON ?= python3
 TRAIN_CONFIG ?= train
 RUN ?=
 WORKERS ?= 2
+CHATGPT ?= data/chatgpt
+TO ?= prompt_completion
 
 BIN := .venv/bin
 OF_RUN := $(if $(RUN),--run $(RUN))
@@ -12,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfil
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv install prepare train eval eval-baseline compare merge demo doctor check static format test test-quick test-gpu clean
+.PHONY: help venv install convert prepare train eval eval-baseline compare merge demo doctor check static format test test-quick test-gpu clean
 
 help: ## Say what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +28,16 @@ install: .venv/.installed ## Install Luthier and its tools into .venv (TORCH_IND
 
 .venv/.installed: .venv/.made pyproject.toml constraints.txt scripts/install.sh
 	@scripts/install.sh
+
+convert: install ## Convert a ChatGPT export (CHATGPT=FILE, data/chatgpt; TO=messages) to data/chatgpt.jsonl
+	@if [ "$(CHATGPT)" = data/chatgpt ] && [ ! -e data/chatgpt ]; then \
+	  echo "There is no ChatGPT export in data/chatgpt, so there is nothing to convert."; \
+	  echo "Put the zip that ChatGPT sent you (Settings, Data controls, Export) there, or name it:"; \
+	  echo "  make convert CHATGPT=FILE"; \
+	  echo "Without an export, go on: make train uses the rows that are in data."; \
+	else \
+	  $(BIN)/luthier data convert "$(CHATGPT)" --to $(TO) --out data/chatgpt.jsonl --overwrite; \
+	fi
 
 prepare: install ## Prepare the tokens of the recipe TRAIN_CONFIG (train)
 	$(BIN)/luthier prepare $(TRAIN_CONFIG)

@@ -19,6 +19,7 @@ from luthier.floor import errors
 from luthier.floor.errors import FAULTS, LuthierError
 from luthier.knowledge.faults import exit_code_of
 from luthier.reports.base import Report
+from luthier.reports.convert import ConvertReport, LedgerCounts
 from luthier.reports.data import DataReport, SplitCounts
 from luthier.reports.evaluate import CompareReport, EvaluateReport, MetricComparison
 from luthier.reports.merge import MergeReport
@@ -41,6 +42,8 @@ REPORTS = (
     CompareReport,
     MetricComparison,
     MergeReport,
+    ConvertReport,
+    LedgerCounts,
 )
 # Words that stand for whatever the reader has there.
 # The last one is wrong on purpose: the README shows what becomes of it.
@@ -161,6 +164,7 @@ def test_the_readme_has_the_labs_commands_in_their_order() -> None:
         "make venv",
         "source .venv/bin/activate",
         "make install",
+        "make convert",
         "make train",
         "make eval",
         "make eval-baseline",

@@ -13,6 +13,9 @@ SURFACE: dict[str, set[str]] = {
     "merge": COMMON | {"--run", "--again"},
     "runs": COMMON,
     "validate": COMMON,
+    "data convert": COMMON
+    | {"--out", "--from", "--to", "--branches", "--tools", "--keep"}
+    | {"--skip-faulty", "--overwrite", "--dry-run"},
     "recipe show": COMMON | {"--changed"},
     "recipe schema": COMMON,
     "explain": COMMON,

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from luthier.cli.compare import compare
+from luthier.cli.data import data
 from luthier.cli.demo import demo
 from luthier.cli.doctor import doctor
 from luthier.cli.evaluate import evaluate
@@ -72,6 +73,7 @@ app.command("compare")(compare)
 app.command("merge")(merge)
 app.command("runs")(runs)
 app.command("validate")(validate)
+app.add_typer(data, name="data")
 app.add_typer(recipe, name="recipe")
 app.command("explain")(explain)
 app.command("doctor")(doctor)

@@ -127,6 +127,15 @@ ADVICE: dict[str, Advice] = {
         "Another program appends to the file while `luthier data dedup` reads it twice.",
         "Wait until nothing writes to the file, then repeat the command.",
     ),
+    "data-dialect": Advice(
+        "`luthier data convert` on a table of prices; ShareGPT and Alpaca rows in one file.",
+        "The message names the closest dialect and what is missing. If you know better, name it: `--from sharegpt`; records"
+        " that are broken one by one are counted instead with `--skip-faulty`.",
+    ),
+    "data-archive": Advice(
+        "A zip archive with a password; a download that was cut; a megabyte that unpacks to a terabyte.",
+        "Fetch the archive again, or unpack it yourself and name the JSON file in it.",
+    ),
     "data-path": Advice("`data.path: /dev/zero`.", "Name a regular file, or a folder of them."),
     "tokenizer-train": Advice(
         "A hundred short texts and `method.vocabulary_size: 32000`.",

@@ -1,0 +1,109 @@
+"""Which dialects there are, which one a record is in, and what it lacks to be in one.
+
+Adding a dialect: one file with `missing` and `read`, one row in DIALECTS, its test.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from luthier.data.convert import alpaca, chatgpt, mt_bench, oasst, openai_chat, pairs, sharegpt
+from luthier.data.convert.settle import Form
+from luthier.data.convert.turns import Choices, Reading
+from luthier.text.problems import LineFault
+
+Records = Iterator[tuple[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One way to write conversations down."""
+
+    name: str
+    looks: str
+    """What a row of it looks like, for people."""
+    form: Form
+    """The form of rows that holds it best."""
+    missing: Callable[[Mapping[str, Any]], list[str]]
+    read: Callable[[Mapping[str, Any], Choices], Reading]
+    identity: Callable[[Mapping[str, Any]], str | None] | None = None
+    """The id that no two conversations share, where there is one."""
+    gather: Callable[[Records], Records] | None = None
+    """Puts records together that are one conversation, where they are apart."""
+    takes: tuple[str, ...] = ()
+    """The choices that mean something for it."""
+
+
+# The first one that a record lacks nothing of is the one that it is in.
+DIALECTS = (
+    Dialect("chatgpt", "ChatGPT export: conversations with a mapping of nodes", "messages", chatgpt.missing, chatgpt.read, chatgpt.identity, takes=("branches", "tools", "keep")),
+    Dialect("oasst", "OpenAssistant: messages with replies or a parent_id", "messages", oasst.missing, oasst.read, gather=oasst.gather, takes=("branches",)),
+    Dialect("mt-bench", "MT-Bench: question_id, turns, reference", "messages", mt_bench.missing, mt_bench.read),
+    Dialect("openai", "OpenAI chat: messages of role and content", "messages", openai_chat.missing, openai_chat.read, takes=("tools",)),
+    Dialect("sharegpt", "ShareGPT: conversations of from and value", "messages", sharegpt.missing, sharegpt.read, takes=("tools",)),
+    Dialect("alpaca", "Alpaca: instruction, input, output", "prompt_completion", alpaca.missing, alpaca.read),
+    Dialect("prompt-completion", "prompt and completion", "prompt_completion", pairs.missing_prompt_completion, pairs.read_prompt_completion, takes=("tools",)),
+    Dialect("question-answer", "question and answer", "prompt_completion", pairs.missing_question_answer, pairs.read_question_answer),
+    Dialect("text", "text", "text", pairs.missing_text, pairs.read_text),
+)  # fmt: skip
+NAMES = tuple(dialect.name for dialect in DIALECTS)
+# Recognised to be refused by name: rows that no row format of today holds.
+PREFERENCES = ({"chosen", "rejected"}, {"preferred_output", "non_preferred_output"})
+
+
+def recognise(record: Mapping[str, Any]) -> Dialect | None:
+    """The dialect that a record is in, or None."""
+    if is_preference(record):
+        return None
+    return next((dialect for dialect in DIALECTS if not dialect.missing(record)), None)
+
+
+def named(name: str) -> Dialect:
+    """The dialect of a name in NAMES."""
+    return next(dialect for dialect in DIALECTS if dialect.name == name)
+
+
+def is_preference(record: Mapping[str, Any]) -> bool:
+    """Whether a record says which of two answers is better."""
+    return any(keys <= record.keys() for keys in PREFERENCES)
+
+
+def check_fits(record: Mapping[str, Any], dialect: Dialect) -> None:
+    """Raise LineFault (data-dialect) if a record is not in the dialect."""
+    lacks = dialect.missing(record)
+    if not lacks and not is_preference(record):
+        return
+    other = recognise(record)
+    if other is not None:
+        fix = f"Convert the two kinds apart from each other; if it is {other.name} throughout: --from {other.name}"
+        raise LineFault("data-dialect", f"is {other.name}, and not {dialect.name} as the rest", fix=fix)
+    raise fits_none(record)
+
+
+def fits_none(record: Mapping[str, Any]) -> LineFault:
+    """The fault of a record that is in no dialect: which one is closest, and what it lacks."""
+    shown = ", ".join(str(name)[:40] for name in list(record)[:8]) or "nothing"
+    if is_preference(record):
+        what = f"is a pair of a better and a worse answer, which no row format holds yet; it has: {shown}"
+        return LineFault("data-dialect", what)
+    closest = min(DIALECTS, key=lambda dialect: _distance(record, dialect))
+    if _distance(record, closest) >= 1:
+        return LineFault("data-dialect", f"fits no dialect ({', '.join(NAMES)}); it has: {shown}")
+    lacks = " and ".join(closest.missing(record))
+    return LineFault(
+        "data-dialect", f"fits no dialect; {closest.name} is closest, but it lacks {lacks}; it has: {shown}"
+    )
+
+
+def _distance(record: Mapping[str, Any], dialect: Dialect) -> float:
+    """The share of what a dialect needs that is not there: 1 if nothing of it is."""
+    lacks, needs = len(dialect.missing(record)), len(dialect.missing({}))
+    return min(lacks / needs, 1.0) if lacks < needs or _names_list(record, dialect) is False else 0.9
+
+
+def _names_list(record: Mapping[str, Any], dialect: Dialect) -> bool:
+    """Whether the list that a dialect is made of is there, though not as it should be."""
+    lists = {"chatgpt": ("mapping",), "openai": ("messages",), "sharegpt": sharegpt.LISTS}.get(
+        dialect.name, ()
+    )
+    return any(name in record for name in lists)

@@ -1,0 +1,114 @@
+"""Read the records of all parts one at a time, and find out which dialect they are in before any is converted."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from luthier.data.convert.dialects import Dialect, fits_none, named, recognise
+from luthier.data.convert.inputs import Inputs, Part
+from luthier.data.convert.json_values import Piece, parse_record, split_lines, split_objects
+from luthier.floor.errors import DataError
+from luthier.floor.log import Listener
+from luthier.text.json_lines import HEAD_BYTES, UTF8_BOM, check_head
+from luthier.text.problems import LineFault, Problems
+
+Event = tuple[str, dict[str, Any] | LineFault]
+"""Where a record stands, and the record or what is wrong with it."""
+
+RECORDS_LOOKED_AT = 20
+LINE_ENDINGS = (".jsonl", ".ndjson")
+SILENT_S = 2.0
+
+
+def read_events(inputs: Inputs, listener: Listener) -> Iterator[Event]:
+    """Every record of every part. Raises DataError where the rest of a part cannot be told apart any more."""
+    progress = _Progress(sum(part.length_bytes for part in inputs.parts), listener)
+    for part in inputs.parts:
+        pieces, is_by_line = _cut(part, progress)
+        for piece in pieces:
+            place = f"{part.place}:{piece.line}"
+            origin = place if is_by_line else f"{place} (record {piece.number})"
+            try:
+                record = parse_record(piece, part.path)
+            except LineFault as fault:
+                yield origin, fault
+                continue
+            # Rarely an export is one object around the list.
+            inner = record.get("conversations") if not is_by_line else None
+            if isinstance(inner, list) and inner and isinstance(inner[0], dict) and "mapping" in inner[0]:
+                yield from ((origin, each) for each in inner if isinstance(each, dict))
+                continue
+            yield origin, record
+    progress.end()
+
+
+def find_dialect(
+    events: Iterator[Event], wanted: str | None, source: Path
+) -> tuple[Dialect, Iterator[Event]]:
+    """The dialect of the first record that is in one, or the one that is wanted; and all events, the looked-at ones again.
+
+    Raises DataError (data-dialect) if none of the first records is in any, and for what is wrong with all of them.
+    """
+    head = list(itertools.islice(events, RECORDS_LOOKED_AT))
+    every = itertools.chain(head, events)
+    if not head:
+        raise DataError("data-empty", f"there is no record in {source}", where=str(source))
+    if wanted is not None:
+        return named(wanted), every
+    for _, found in head:
+        dialect = None if isinstance(found, LineFault) else recognise(found)
+        if dialect is not None:
+            return dialect, every
+    problems = Problems()
+    for origin, found in head:
+        problems.add(origin, found if isinstance(found, LineFault) else fits_none(found))
+    problems.raise_if_any()
+    raise AssertionError("every record that was looked at has a fault")
+
+
+def _cut(part: Part, progress: "_Progress") -> tuple[Iterator[Piece], bool]:
+    """The pieces of a part, and whether each is a line. JSON lines are told from an array by their first bytes."""
+    chunks = progress.watched(part.chunks())
+    first = next(chunks, b"").removeprefix(UTF8_BOM)
+    try:
+        check_head(first[:HEAD_BYTES], part.path)
+    except LineFault as fault:
+        raise DataError(fault.code, fault.what, where=part.place) from fault
+    every = itertools.chain([first], chunks)
+    bare = first.lstrip()
+    line, _, _ = bare.partition(b"\n")
+    is_by_line = part.place.lower().endswith(LINE_ENDINGS) or line.rstrip().endswith(b"}")
+    if bare and bare[:1] not in (b"{", b"["):
+        what = "is neither JSON nor JSON lines: it begins with " + repr(bare[:20].decode("utf-8", "replace"))
+        raise DataError("data-json", f"the file {what}", where=f"{part.place}:1")
+    if is_by_line and bare[:1] == b"{" and not _is_wrapper(line):
+        return split_lines(every), True
+    return split_objects(every, part.place), False
+
+
+def _is_wrapper(line: bytes) -> bool:
+    """Whether a line begins like an export that is one object around its list."""
+    return b"".join(line[:200].split()).startswith(b'{"conversations":[{"') and b'"mapping"' in line[:4096]
+
+
+class _Progress:
+    """Tells how many bytes are read, once the work takes longer than people wait without a word."""
+
+    def __init__(self, total_bytes: int, listener: Listener) -> None:
+        self._total = total_bytes
+        self._listener = listener
+        self._done = 0
+        self._speaks_at = time.monotonic() + SILENT_S
+
+    def watched(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+            self._done += len(chunk)
+            if time.monotonic() >= self._speaks_at and self._done < self._total:
+                self._listener.progress("convert", self._done, self._total, "bytes")
+
+    def end(self) -> None:
+        if time.monotonic() >= self._speaks_at:
+            self._listener.progress("convert", self._total, self._total, "bytes")

@@ -1,0 +1,67 @@
+"""Read rows that are a pair already: prompt and completion, question and answer; and rows of text alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from luthier.data.convert.openai_chat import read_messages
+from luthier.data.convert.turns import Choices, Reading, Turn, add_turn, need_text
+from luthier.text.problems import LineFault
+from luthier.text.row_shapes import describe
+
+PROMPT_COMPLETION = ("prompt", "completion")
+# Which columns ask and which answer, in the data sets that people bring.
+QUESTIONS = ("question", "query", "input")
+ANSWERS = ("answer", "response", "target", "output")
+
+
+def missing_prompt_completion(record: Mapping[str, Any]) -> list[str]:
+    """What an object lacks to be a pair of prompt and completion."""
+    return [name for name in PROMPT_COMPLETION if name not in record]
+
+
+def read_prompt_completion(record: Mapping[str, Any], choices: Choices) -> Reading:
+    """One thread; prompt and completion are text, or lists of messages."""
+    prompt, completion = (record[name] for name in PROMPT_COMPLETION)
+    if isinstance(prompt, list) or isinstance(completion, list):
+        sides = [
+            side if isinstance(side, list) else [{"role": role, "content": need_text(side, name)}]
+            for side, role, name in ((prompt, "user", "prompt"), (completion, "assistant", "completion"))
+        ]
+        return read_messages([*sides[0], *sides[1]], "prompt + completion", choices)
+    return _pair(need_text(prompt, "prompt"), need_text(completion, "completion"), choices)
+
+
+def missing_question_answer(record: Mapping[str, Any]) -> list[str]:
+    """What an object lacks to be a question with its answer."""
+    lacks = [] if any(name in record for name in QUESTIONS) else [QUESTIONS[0]]
+    return lacks if any(name in record for name in ANSWERS) else [*lacks, ANSWERS[0]]
+
+
+def read_question_answer(record: Mapping[str, Any], choices: Choices) -> Reading:
+    """One thread; what there is to choose from stands below the question, one choice a line."""
+    question, answer = (
+        next((name, record[name]) for name in names if name in record) for names in (QUESTIONS, ANSWERS)
+    )
+    offered = record.get("choices") or []
+    if not isinstance(offered, list) or not all(isinstance(choice, str) for choice in offered):
+        raise LineFault("data-field", f"choices is {describe(offered)}, not a list of texts")
+    lines = [need_text(question[1], question[0]), *(f"- {choice}" for choice in offered)]
+    said = str(answer[1]) if isinstance(answer[1], (int, float)) else need_text(answer[1], answer[0])
+    return _pair("\n".join(lines), said, choices)
+
+
+def missing_text(record: Mapping[str, Any]) -> list[str]:
+    """What an object lacks to be a row of text."""
+    return [] if "text" in record else ["text"]
+
+
+def read_text(record: Mapping[str, Any], choices: Choices) -> Reading:
+    """One thread of one turn, of a role that only rows of text have."""
+    return Reading(messages=1, threads=[[Turn("text", need_text(record["text"], "text"), (0,))]])
+
+
+def _pair(question: str, answer: str, choices: Choices) -> Reading:
+    reading = Reading(messages=2, threads=[[]])
+    for turn in (Turn("user", question, (0,)), Turn("assistant", answer, (1,))):
+        add_turn(reading, reading.threads[0], turn, choices.tools)
+    return reading

@@ -1,0 +1,84 @@
+"""Read ShareGPT rows and their variants: turns of from/value or role/content under one of several keys, with tools or without."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from luthier.data.convert.openai_chat import HAS_WEIGHT_0, call_text, has_weight_0
+from luthier.data.convert.turns import (
+    CALL_ROLE,
+    Choices,
+    Reading,
+    Turn,
+    add_turn,
+    need_object,
+    need_text,
+    read_role,
+)
+from luthier.text.problems import LineFault
+
+LISTS = ("conversations", "conversation", "items", "messages")
+SPEAKERS = ("from", "role")
+TEXTS = ("value", "content", "text")
+SYSTEM_FIELDS = ("system", "system_prompt")
+
+
+def missing(record: Mapping[str, Any]) -> list[str]:
+    """What an object lacks to be a ShareGPT row."""
+    name = _list_name(record)
+    if not name:
+        return [f"{LISTS[0]} (a list)"]
+    first = record[name][0]
+    if not isinstance(first, dict):
+        return [f"{name} whose items are objects"]
+    wanted = (SPEAKERS, TEXTS)
+    return [f"{name}[0].{names[0]}" for names in wanted if not any(each in first for each in names)]
+
+
+def read(record: Mapping[str, Any], choices: Choices) -> Reading:
+    """The one thread of a row. Raises LineFault naming the turn that cannot be read."""
+    name = _list_name(record)
+    system = next((record[key] for key in SYSTEM_FIELDS if record.get(key)), None)
+    turns = record[name]
+    reading = Reading(messages=len(turns) + (system is not None))
+    thread: list[Turn] = []
+    for number, value in enumerate(turns):
+        where = f"{name}[{number}]"
+        turn = need_object(value, where)
+        if has_weight_0(turn, where):
+            reading.reason = HAS_WEIGHT_0
+        add_turn(reading, thread, _turn(turn, number, where, choices), choices.tools)
+    if system is not None:
+        thread.insert(0, Turn("system", need_text(system, "system"), (len(turns),)))
+    if not reading.reason:
+        reading.threads.append(thread)
+    return reading
+
+
+def _list_name(record: Mapping[str, Any]) -> str:
+    """The key of the turns; nothing if there is none."""
+    return next((name for name in LISTS if isinstance(record.get(name), list) and record[name]), "")
+
+
+def _turn(turn: Mapping[str, Any], number: int, where: str, choices: Choices) -> Turn:
+    speaker = next((name for name in SPEAKERS if name in turn), SPEAKERS[0])
+    said = next((name for name in TEXTS if name in turn), None)
+    if said is None:
+        raise LineFault(
+            "data-field", f"{where} lacks {TEXTS[0]!r}; it has: {', '.join(map(str, turn))}"[:200]
+        )
+    role = read_role(turn.get(speaker), f"{where}.{speaker}")
+    text = need_text(turn[said], f"{where}.{said}")
+    if role == CALL_ROLE and text.strip() and choices.tools == "text":
+        text = _call(text, where)
+    return Turn(role, text, (number,))
+
+
+def _call(text: str, where: str) -> str:
+    """The calls in a turn, one a line. Raises LineFault if they are not the JSON that they should be."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as fault:
+        raise LineFault("data-field", f"{where} is a call that is no JSON") from fault
+    calls = [need_object(call, where) for call in (value if isinstance(value, list) else [value])]
+    return "\n".join(call_text(call.get("name"), call.get("arguments", {}), where) for call in calls)
