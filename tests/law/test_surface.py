@@ -11,6 +11,9 @@ SURFACE: dict[str, set[str]] = {
     "eval": COMMON | {"--run", "--again"},
     "compare": COMMON,
     "merge": COMMON | {"--run", "--again"},
+    "data dedup": COMMON
+    | {"--against", "--out", "--threshold", "--exact-only"}
+    | {"--dry-run", "--overwrite", "--show"},
     "runs": COMMON,
     "validate": COMMON,
     "data convert": COMMON

@@ -105,7 +105,7 @@ def dedup_text(report: "DedupReport", *, with_clusters: bool) -> str:
     """The books, what to look at, and where everything lies."""
     lines = [books_line(report)]
     if report.rows_against:
-        lines.append(f"against    {report.rows_against:,} rows of {len(report.against)} files")
+        lines.append(f"against    {report.rows_against:,} rows of {', '.join(report.against)}")
     written, folded = report.prompts_as_written, report.prompts_folded
     lines.append(
         f"prompts    {written.repeated:,} rows ask what an earlier row asks; {folded.repeated:,} {FOLDED}"
