@@ -21,6 +21,7 @@ from luthier.knowledge.faults import exit_code_of
 from luthier.reports.base import Report
 from luthier.reports.convert import ConvertReport, LedgerCounts
 from luthier.reports.data import DataReport, SplitCounts
+from luthier.reports.dedup import Cluster, DedupReport, PromptCounts, RepeatedPair
 from luthier.reports.evaluate import CompareReport, EvaluateReport, MetricComparison
 from luthier.reports.merge import MergeReport
 from luthier.reports.provenance import Provenance
@@ -38,6 +39,10 @@ REPORTS = (
     DataReport,
     SplitCounts,
     TrainReport,
+    Cluster,
+    DedupReport,
+    PromptCounts,
+    RepeatedPair,
     EvaluateReport,
     CompareReport,
     MetricComparison,
