@@ -76,6 +76,22 @@ def explode(**named: Any) -> None:
     raise ZeroDivisionError("a slip")
 
 
+def leak(*_: Any, **__: Any) -> None:
+    raise ZeroDivisionError("the request with hf_abcdefghijklmnopqrstuv failed")
+
+
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+def test_no_secret_is_shown_with_a_fault_of_our_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, debug: list[str]
+) -> None:
+    monkeypatch.setattr("luthier.config.compose.load_recipe", leak)
+    done = luthier(tmp_path, "validate", "train", "--json", *debug)
+    assert done.code == OUR_FAULT
+    assert "hf_***" in done.err
+    assert "hf_***" in done.out
+    assert "hf_abc" not in done.err + done.out
+
+
 def test_our_own_fault_ends_with_70_and_hides_its_place_until_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

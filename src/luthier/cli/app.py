@@ -26,6 +26,7 @@ from luthier.cli.runs import runs
 from luthier.cli.train import train
 from luthier.cli.validate import validate
 from luthier.floor.errors import Interrupted, LuthierError, UsageError
+from luthier.floor.secrets import hide_secrets
 
 OUR_FAULT = 70  # EX_SOFTWARE of sysexits.h
 # On CPUs with AVX512-BF16 it warns, when PEFT imports it, that a kernel is not there which nobody asked for.
@@ -127,7 +128,7 @@ def _leave(fault: LuthierError, *, as_json: bool, is_debug: bool) -> int:
 def _tell_traceback(fault: Exception) -> None:
     import traceback
 
-    tell("".join(traceback.format_exception(fault)).rstrip())
+    tell(hide_secrets("".join(traceback.format_exception(fault)).rstrip()))
 
 
 def _interrupted(as_json: bool) -> int:
@@ -146,7 +147,7 @@ def _usage_error(fault: Exception) -> UsageError:
 
 
 def _leave_by_our_fault(fault: Exception, *, as_json: bool, is_debug: bool) -> int:
-    what = f"{type(fault).__name__}: {fault}"
+    what = hide_secrets(f"{type(fault).__name__}: {fault}")
     if is_debug:
         _tell_traceback(fault)
     tell(f"error[internal]: {what}")
