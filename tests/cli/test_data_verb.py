@@ -62,6 +62,8 @@ def test_a_dry_run_shows_rows_and_writes_nothing(tmp_path: Path) -> None:
         ([str(EXPORT), "--from", "gpt"], 2),
         ([str(EXPORT), "--out", "."], 2),
         ([], 2),
+        ([""], 2),
+        (["x" * 5_000], 5),
     ],
 )
 def test_a_fault_is_one_message_with_its_code(tmp_path: Path, words: list[str], code: int) -> None:
@@ -70,6 +72,14 @@ def test_a_fault_is_one_message_with_its_code(tmp_path: Path, words: list[str], 
     assert done.err.count("error[") == 1
     assert "Traceback" not in done.said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_no_text_is_spelt_out(tmp_path: Path) -> None:
+    (tmp_path / "odd\udcff.json").write_bytes(EXPORT.read_bytes())
+    done = luthier(tmp_path, "data", "convert", "odd\udcff.json", "--json")
+    assert done.code == 0, done.said
+    assert done.json["source"] == "odd\\udcff.json"
+    assert (tmp_path / "odd\udcff.jsonl").exists()
 
 
 def make_convert(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

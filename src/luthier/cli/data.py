@@ -67,7 +67,7 @@ def _data() -> None:
 
 @data.command("convert")
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A file, a folder or a zip archive.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file, a folder or a zip archive.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the rows go.", show_default=False)] = None,
     dialect: Annotated[DialectName | None, typer.Option("--from", metavar="NAME", help="The dialect of the source. Without it, it is recognised.", show_default=False)] = None,
     form: Annotated[RowForm | None, typer.Option("--to", help="What the rows become. Without it, what holds the dialect best.", show_default=False)] = None,
@@ -88,10 +88,15 @@ def convert(
     from luthier.data.convert.stage import Request
     from luthier.data.convert.stage import convert as convert_stage
     from luthier.data.convert.turns import Choices
+    from luthier.floor.errors import UsageError
     from luthier.floor.stop import StopFlag, listen_for_stop
 
+    if not source:  # to a path, nothing is the folder that one stands in
+        raise UsageError(
+            "usage", "SOURCE is empty", where="the command line", fix="Name a file, a folder or a zip."
+        )
     request = Request(
-        source=source,
+        source=Path(source),
         output=out,
         dialect=dialect.value if dialect else None,
         form=form.value if form else None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from luthier.data.convert.turns import Choices, Reading, Turn, add_turn, need_object, need_text
 from luthier.text.problems import LineFault
+from luthier.text.row_shapes import describe
 
 INPUTS = ("input", "context")
 ANSWERS = ("output", "response", "completion", "answer")
@@ -39,7 +40,10 @@ def read(record: Mapping[str, Any], choices: Choices) -> Reading:
 def _read_one(record: Mapping[str, Any], instruction: str, choices: Choices) -> Reading:
     """A row with the turns before it: the system's text, and earlier exchanges in `history`."""
     said = [("system", need_text(record.get("system"), "system"))] if record.get("system") else []
-    for at, pair in enumerate(record.get("history") or []):
+    history = record.get("history") or []
+    if not isinstance(history, list):
+        raise LineFault("data-field", f"history is {describe(history)}, not a list of pairs")
+    for at, pair in enumerate(history):
         if not isinstance(pair, list) or len(pair) != 2:
             raise LineFault("data-field", f"history[{at}] is no pair of question and answer")
         said.append(("user", need_text(pair[0], f"history[{at}][0]")))

@@ -34,11 +34,21 @@ class Inputs:
 
     parts: list[Part]
     files: dict[str, str]
+    paths: list[Path]
+
+
+def as_text(path: Path) -> str:
+    """A path for a report, which is UTF-8, as names of files need not be."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def find_inputs(source: Path) -> Inputs:
     """What lies at `source`. Raises DataError: data-missing, data-archive, or data-dialect if nothing there can be converted."""
-    if source.is_dir():
+    try:
+        is_folder = source.is_dir()
+    except OSError as fault:  # a name that no file can have
+        raise _unreadable(source, fault) from fault
+    if is_folder:
         return _hashed(_parts_of_folder(source))
     return _hashed(_parts_of_file(find_files(source, "*")[0]))
 
@@ -46,7 +56,7 @@ def find_inputs(source: Path) -> Inputs:
 def _hashed(parts: list[Part]) -> Inputs:
     paths = list(dict.fromkeys(part.path for part in parts))
     try:
-        return Inputs(parts, {str(path): sha256_of(path) for path in paths})
+        return Inputs(parts, {as_text(path): sha256_of(path) for path in paths}, paths)
     except OSError as fault:
         raise _unreadable(paths[0], fault) from fault
 
@@ -86,7 +96,7 @@ def _parts_of_file(path: Path) -> list[Part]:
             head = file.read(4)
         if head[:2] == ZIP_MAGIC:
             return _parts_of_archive(path)
-        return [Part(str(path), path, path.stat().st_size, partial(_read_file, path))]
+        return [Part(as_text(path), path, path.stat().st_size, partial(_read_file, path))]
     except OSError as fault:
         raise _unreadable(path, fault) from fault
 
@@ -103,7 +113,7 @@ def _parts_of_archive(path: Path) -> list[Part]:
     for member in chosen:
         check_member(path, member)
     return [
-        Part(f"{path}/{member.filename}", path, member.file_size, partial(read_member, path, member))
+        Part(f"{as_text(path)}/{member.filename}", path, member.file_size, partial(read_member, path, member))
         for member in chosen
     ]
 
@@ -130,4 +140,6 @@ def _no_export(path: Path, names: list[str]) -> DataError:
 
 def _unreadable(path: Path, fault: OSError) -> EnvironmentFault:
     code = "env-permission" if isinstance(fault, PermissionError) else "env-disk"
-    return EnvironmentFault(code, f"cannot read {path}: {fault.strerror or fault}", where=str(path))
+    return EnvironmentFault(
+        code, f"cannot read {str(path)[:500]}: {fault.strerror or fault}", where=str(path)[:500]
+    )

@@ -163,7 +163,10 @@ def parse_record(piece: Piece, path: Path) -> dict[str, Any]:
     Raises LineFault.
     """
     if piece.content is None:
-        raise LineFault("data-line", f"the record is longer than {format_bytes(LONGEST_RECORD_BYTES)}")
+        bound = LONGEST_LINE_BYTES if piece.deepest is None else LONGEST_RECORD_BYTES
+        raise LineFault(
+            "data-line", f"the record is longer than {format_bytes(bound)}, or made of too many parts"
+        )
     if piece.deepest is None:
         check_depth(piece.content)
     elif piece.deepest > DEEPEST_NESTING:

@@ -14,7 +14,7 @@ from typing import Any
 
 from luthier.data.convert.books import ConversionBooks
 from luthier.data.convert.dialects import Dialect, check_fits
-from luthier.data.convert.inputs import find_inputs
+from luthier.data.convert.inputs import as_text, find_inputs
 from luthier.data.convert.intake import Event, find_dialect, read_events
 from luthier.data.convert.settle import Form, row_line, settle
 from luthier.data.convert.turns import Choices, Reading
@@ -178,12 +178,12 @@ def _report(
         inputs_hash=hashlib.sha256(inputs.encode()).hexdigest(),
         seconds=seconds,
         provenance=gather_provenance(),
-        source=str(work.request.source),
+        source=as_text(work.request.source),
         files=files,
         dialect=work.dialect.name,
         format=work.form,
         options=options,
-        output=str(output),
+        output=as_text(output),
         output_sha256=output_sha256,
         rows=books.threads.kept,
         conversations=books.conversations.close("conversations"),

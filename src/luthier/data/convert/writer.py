@@ -32,7 +32,7 @@ def check_output(output: Path, inputs: Inputs, *, overwrite: bool) -> None:
         return
     if not output.is_file():
         raise UsageError("usage", f"{output} is no file that rows could be written to", where="--out")
-    if any(output.samefile(path) for path in inputs.files):
+    if any(output.samefile(path) for path in inputs.paths):
         fix = "Name another file: --out FILE"
         raise UsageError("usage", f"{output} is the source itself", where="--out", fix=fix)
     if not overwrite:
