@@ -20,7 +20,7 @@ from luthier.floor.errors import FAULTS, LuthierError
 from luthier.knowledge.faults import exit_code_of
 from luthier.reports.base import Report
 from luthier.reports.convert import ConvertReport, LedgerCounts
-from luthier.reports.data import DataReport, SplitCounts
+from luthier.reports.data import CleaningCounts, DataReport, FilterCounts, SplitCounts
 from luthier.reports.dedup import Cluster, DedupReport, PromptCounts, RepeatedPair
 from luthier.reports.evaluate import CompareReport, EvaluateReport, MetricComparison
 from luthier.reports.merge import MergeReport
@@ -38,6 +38,8 @@ REPORTS = (
     Provenance,
     DataReport,
     SplitCounts,
+    CleaningCounts,
+    FilterCounts,
     TrainReport,
     Cluster,
     DedupReport,

@@ -1,12 +1,13 @@
 """`luthier prepare`: turn rows into prepared tokens, without training."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luthier.cli.options import Again, AsJson, RunFolder, Words
 
 if TYPE_CHECKING:
     from luthier.floor.rundir import RunDir
-    from luthier.reports.data import DataReport, SplitCounts
+    from luthier.reports.data import CleaningCounts, DataReport, SplitCounts
 
 
 def prepare(
@@ -38,11 +39,28 @@ def prepared_text(run: "RunDir", report: "DataReport") -> str:
 
     lines = [f"run         {shown_path(run)}", f"tokens in   {report.store}"]
     lines.append(f"rows        {report.format}, rendered by the {report.template} template")
+    if report.cleaning is not None:
+        lines += cleaned_text(report.cleaning, Path(report.store))
     lines.append(f"training    {split_text(report.train)}")
     if report.validation is not None:
         lines.append(f"validation  {split_text(report.validation)}")
     lines.append(f"next        luthier train --run {shown_path(run)}")
     return "\n".join(lines)
+
+
+def cleaned_text(counts: "CleaningCounts", store: Path) -> list[str]:
+    """What cleaning did, a line a filter, and where to look at it."""
+    from luthier.data.clean.ledger import DIFF, DROPPED, FOLDER
+    from luthier.data.clean.tell import cleaning_lines, cleaning_summary
+
+    lines = [f"cleaning    {cleaning_summary(counts)}"]
+    lines += [f"            {line}" for line in cleaning_lines(counts)]
+    folder = store / FOLDER
+    if any(each.rows_edited for each in counts.filters.values()):
+        lines.append(f"edits       {folder / DIFF}")
+    if counts.rows_kept < counts.rows_in:
+        lines.append(f"left out    {folder / DROPPED}")
+    return lines
 
 
 def split_text(counts: "SplitCounts") -> str:

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from luthier.config.base import Count, FractionBelowOne, PathOrId, Section, Text
+from luthier.config.clean import CleanConfig
 
 Format = Literal["auto", "prompt_completion", "messages", "text"]
 
@@ -32,5 +33,7 @@ class DataConfig(Section):
     """The most tokens of a row."""
     overlong: Literal["truncate", "drop", "split", "error"] = "truncate"
     """What happens to a row longer than `max_length`: cut at the end, left out, cut into several rows (text rows only), or refused. Always counted."""
+    clean: CleanConfig = CleanConfig()
+    """Cleaning the rows before they are split and rendered."""
     cache_path: PathOrId = "outputs/cache"
     """Where prepared tokens are kept; they are found again by a hash of data, tokenizer, template and settings."""

@@ -97,8 +97,8 @@ def section_of(annotation: Any) -> type[Section] | None:
 
 
 def choices_of(annotation: Any) -> tuple[Any, ...]:
-    """The values that a Literal allows, wherever it is wrapped; empty if there is none."""
+    """The values that a Literal allows, wherever it is wrapped, also of a list's items; empty if there is none."""
     origin = get_origin(annotation)
-    if origin in (Annotated, Union, UnionType):
+    if origin in (Annotated, Union, UnionType, tuple):
         return tuple(choice for argument in get_args(annotation) for choice in choices_of(argument))
     return get_args(annotation) if origin is Literal else ()

@@ -29,10 +29,36 @@ def _has_ready_tokenizer(recipe: Recipe) -> bool:
     return isinstance(recipe.method, ScratchMethod) and recipe.method.tokenizer is not None
 
 
+def _looks_for_nothing_personal(recipe: Recipe) -> bool:
+    clean = recipe.data.clean
+    return (clean.personal.action or ("report" if clean.preset == "standard" else "off")) == "off"
+
+
+def _judges_no_page(recipe: Recipe) -> bool:
+    quality = recipe.data.clean.quality
+    return not (quality.gopher_repetition or quality.gopher_quality or quality.c4)
+
+
+def _keeps_every_language(recipe: Recipe) -> bool:
+    return not recipe.data.clean.language.keep
+
+
+def _has_no_word_list(recipe: Recipe) -> bool:
+    return recipe.data.clean.words.path is None
+
+
 RULES = (
     Rule("train.schedule.decay_fraction", lambda recipe: recipe.train.schedule.kind != "wsd", "only train.schedule.kind wsd decays at the end"),
     Rule("train.schedule.lr_floor_fraction", lambda recipe: recipe.train.schedule.kind == "constant", "a constant rate never falls"),
     Rule("data.validation_fraction", lambda recipe: recipe.data.validation_path is not None, "data.validation_path names the validation rows"),
+    Rule("data.clean.personal.kinds", _looks_for_nothing_personal, "data.clean.personal.action is off"),
+    Rule("data.clean.quality.skip_rules", _judges_no_page, "none of the published rules is on"),
+    Rule("data.clean.language.among", _keeps_every_language, "data.clean.language.keep names no language"),
+    Rule("data.clean.language.accuracy", _keeps_every_language, "data.clean.language.keep names no language"),
+    Rule("data.clean.language.least_confidence", _keeps_every_language, "data.clean.language.keep names no language"),
+    Rule("data.clean.language.least_letters", _keeps_every_language, "data.clean.language.keep names no language"),
+    Rule("data.clean.words.most_fraction", _has_no_word_list, "data.clean.words.path names no list"),
+    Rule("data.clean.words.action", _has_no_word_list, "data.clean.words.path names no list"),
     Rule("train.validation.sample_new_tokens", lambda recipe: recipe.train.validation.sample_prompts == 0, "train.validation.sample_prompts is 0"),
     Rule("method.double_quantization", _has_8_bits, "only 4 bits have quantization constants"),
     Rule("method.vocabulary_size", _has_ready_tokenizer, "method.tokenizer brings its own vocabulary"),
@@ -56,7 +82,7 @@ def idle_settings(recipe: Recipe, places: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _value_at(recipe: Recipe, name: str) -> Any:
-    value: Any = recipe.model_dump()
+    value: Any = recipe.model_dump(mode="json")
     for part in name.split("."):
         value = value[part]
     return value

@@ -2,6 +2,7 @@
 
 <cache>/<key>/{train,validation}/   token stores
 <cache>/<key>/tokenizer/            only where the tokenizer was trained on the rows
+<cache>/<key>/cleaning/             only where cleaning is on: the rows it left out, samples of its edits
 <cache>/<key>/prepared.json         the counts; written last
 """
 
@@ -21,7 +22,7 @@ from luthier.floor.errors import DataError
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, publish_folder
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
-from luthier.reports.data import SplitCounts
+from luthier.reports.data import CleaningCounts, SplitCounts
 from luthier.tokens.store import TokenStore
 
 PREPARED = "prepared.json"
@@ -37,6 +38,7 @@ class Prepared(BaseModel):
     train: SplitCounts
     validation: SplitCounts | None
     unused_fields: dict[str, int]
+    cleaning: CleaningCounts | None = None
 
 
 def make_key(parts: dict[str, object]) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from luthier.config.method import ScratchMethod
 from luthier.config.recipe import Recipe
 from luthier.data.cache import PREPARED, Prepared, lock_folder, make_key, read_prepared, writing
+from luthier.data.clean.presets import cleaning_key, make_filters
+from luthier.data.clean.tell import cleaning_lines
 from luthier.data.sources import Sources, find_sources
 from luthier.data.tokenizer import check_ids_fit_model, find_tokenizer, train_on_rows
 from luthier.floor.errors import DataError, RecipeError, UsageError
@@ -17,7 +19,7 @@ from luthier.floor.files import write_json
 from luthier.floor.log import Listener, Silent
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag
-from luthier.reports.data import DataReport, SplitCounts
+from luthier.reports.data import DataReport
 from luthier.reports.provenance import gather_provenance
 from luthier.tokens.store import TokenStore
 
@@ -72,6 +74,7 @@ def prepare(
         train=prepared.train,
         validation=prepared.validation,
         was_cached=was_cached,
+        cleaning=prepared.cleaning,
         unused_fields=prepared.unused_fields,
     ).write(run.report("data"))
 
@@ -98,6 +101,7 @@ def _key_parts(
         assert isinstance(recipe.method, ScratchMethod)
         tokenizer = f"trained, {recipe.method.vocabulary_size} tokens"
     data = recipe.data
+    cleaning = cleaning_key(data.clean)
     return {
         "version": PREPARATION_VERSION,
         "train": [(str(file), sources.hashes[str(file)]) for file in sources.train],
@@ -109,6 +113,7 @@ def _key_parts(
         "max_length": data.max_length,
         "overlong": data.overlong,
         "tokenizer": tokenizer,
+        **({"cleaning": cleaning} if cleaning else {}),
     }
 
 
@@ -153,6 +158,7 @@ def _prepare(
         job = Job(
             sources=sources,
             config=recipe.data,
+            filters=make_filters(recipe.data.clean),
             seed=recipe.train.seed,
             renderer=Renderer(tokenizer, template=template, train_on=recipe.data.train_on),
             is_chat=template == "chat",
@@ -161,29 +167,35 @@ def _prepare(
             stop=stop,
         )
         prepared = write_stores(job, temporary)
-        _check_something_is_learnt(prepared.train)
+        _check_something_is_learnt(prepared)
         if tokenizer_folder:
             check_ids_fit_model(recipe, TokenStore.open(temporary / "train"), tokenizer_folder)
         write_json(temporary / PREPARED, prepared.model_dump(mode="json"))
     return prepared
 
 
-def _check_something_is_learnt(train: SplitCounts) -> None:
+def _check_something_is_learnt(prepared: Prepared) -> None:
+    train = prepared.train
     if train.rows_kept:
         return
-    reasons = [f"{count} rows: {reason}" for reason, count in train.dropped.items()]
+    cleaned = cleaning_lines(prepared.cleaning) if prepared.cleaning else []
+    rows = f"{prepared.cleaning.rows_in} rows" if prepared.cleaning else f"{train.rows_in} training rows"
+    reasons = cleaned + [f"{count} rows: {reason}" for reason, count in train.dropped.items()]
     raise DataError(
         "data-untrained",
-        f"none of the {train.rows_in} training rows has a token that carries loss",
+        f"none of the {rows} has a token that carries loss",
         problems=reasons
         or ["every row went to validation: give more rows, or set data.validation_fraction=0"],
         why="Training would have nothing to learn from.",
-        fix="Look at the rows, at data.max_length and at data.train_on.",
+        fix="Look at the rows, at data.max_length and at data.train_on."
+        + (" Cleaning left rows out: look at data.clean." if cleaned else ""),
     )
 
 
 def _tell(prepared: Prepared, was_cached: bool, listener: Listener) -> None:
     """The books in a few lines; what lessens the data is a warning."""
+    for line in cleaning_lines(prepared.cleaning) if prepared.cleaning else []:
+        listener.say(f"data: cleaning: {line}")
     for name, counts in (("train", prepared.train), ("validation", prepared.validation)):
         if counts is None:
             continue

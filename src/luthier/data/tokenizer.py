@@ -5,6 +5,8 @@ from pathlib import Path
 
 from luthier.config.method import ScratchMethod
 from luthier.config.recipe import Recipe
+from luthier.data.clean.cleaner import Cleaner
+from luthier.data.clean.presets import make_filters
 from luthier.data.sources import Sources
 from luthier.data.split import Splitter
 from luthier.floor.errors import ModelError
@@ -45,7 +47,8 @@ def train_on_rows(
 def _training_texts(recipe: Recipe, sources: Sources, stop: StopFlag) -> Iterator[str]:
     fraction = 0 if sources.validation else recipe.data.validation_fraction
     splitter = Splitter(seed=recipe.train.seed, fraction=fraction)
-    for number, row in enumerate(read_rows(sources.train, sources.kind)):
+    cleaner = Cleaner(make_filters(recipe.data.clean))
+    for number, row in enumerate(cleaner.clean(read_rows(sources.train, sources.kind))):
         if number % ROWS_BETWEEN_LOOKS == 0:
             stop.check(
                 "the training of the tokenizer was interrupted; nothing of it was kept",

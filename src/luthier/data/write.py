@@ -6,7 +6,7 @@ tokenizer busy.
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ import numpy as np
 from luthier.config.data import DataConfig
 from luthier.data.books import CONTROL_TEXT, Books, sort_out_empty
 from luthier.data.cache import Prepared
+from luthier.data.clean.cleaner import Cleaner, open_cleaner
+from luthier.data.clean.filter import Filter
 from luthier.data.limit import FittedBlock, fit_block
 from luthier.data.sources import Sources
 from luthier.data.split import Splitter
@@ -41,6 +43,7 @@ class Job:
 
     sources: Sources
     config: DataConfig
+    filters: Sequence[Filter]
     seed: int
     renderer: Renderer
     is_chat: bool
@@ -58,29 +61,34 @@ def write_stores(job: Job, folder: Path) -> Prepared:
     with ExitStack() as stack:
         train = stack.enter_context(SplitStore(job, folder / "train"))
         validation = stack.enter_context(SplitStore(job, folder / "validation"))
+        cleaner = stack.enter_context(open_cleaner(job.filters, folder, job.stop))
         progress = _Progress(job)
-        for row, is_validation in assigned_rows(job, unused):
+        for row, is_validation in assigned_rows(job, cleaner, unused):
             (validation if is_validation else train).add(row)
             progress.count(row)
         train.flush()
         validation.flush()
         progress.end()
+    cleaning = cleaner.counts()
+    rows_split = train.books.rows_in + validation.books.rows_in
+    assert cleaning is None or cleaning.rows_kept == rows_split, "rows were lost between cleaning and split"
     return Prepared(
         train=train.counts(),
         validation=validation.counts() if validation.books.rows_in else None,
         unused_fields=dict(sorted(unused.items())),
+        cleaning=cleaning,
     )
 
 
-def assigned_rows(job: Job, unused: Counter[str]) -> Iterator[tuple[Row, bool]]:
-    """Every row, and whether it is for validation."""
+def assigned_rows(job: Job, cleaner: Cleaner, unused: Counter[str]) -> Iterator[tuple[Row, bool]]:
+    """Every row that cleaning keeps, as it leaves it, and whether it is for validation."""
     sources = job.sources
     has_own_validation = bool(sources.validation)
     splitter = Splitter(seed=job.seed, fraction=0 if has_own_validation else job.config.validation_fraction)
-    for row in read_rows(sources.train, sources.kind, unused_fields=unused):
+    for row in cleaner.clean(read_rows(sources.train, sources.kind, unused_fields=unused)):
         yield row, splitter.is_validation(row)
     if has_own_validation:
-        for row in read_rows(sources.validation, sources.kind, unused_fields=unused):
+        for row in cleaner.clean(read_rows(sources.validation, sources.kind, unused_fields=unused)):
             yield row, True
 
 

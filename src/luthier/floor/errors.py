@@ -148,6 +148,7 @@ FAULTS: dict[str, str] = {
     "data-changed": "A data file was written to while it was read.",
     "data-dialect": "A record is in no dialect that can be converted, or not in that of the rest.",
     "data-archive": "An archive is damaged, encrypted, or made to do harm.",
+    "data-words": "The word list that a recipe names cannot be read or holds no word.",
     "data-path": "A data path is no regular file or folder.",
     "tokenizer-train": "The texts are too few to fill the vocabulary asked for.",
     "mdl-missing": "There is no such model folder.",

@@ -136,6 +136,10 @@ ADVICE: dict[str, Advice] = {
         "A zip archive with a password; a download that was cut; a megabyte that unpacks to a terabyte.",
         "Fetch the archive again, or unpack it yourself and name the JSON file in it.",
     ),
+    "data-words": Advice(
+        "`data.clean.words.path: words.csv`, where the file is words.txt, or a list in UTF-16.",
+        "Name a UTF-8 text file with one word or phrase a line; `#` starts a comment.",
+    ),
     "data-path": Advice("`data.path: /dev/zero`.", "Name a regular file, or a folder of them."),
     "tokenizer-train": Advice(
         "A hundred short texts and `method.vocabulary_size: 32000`.",

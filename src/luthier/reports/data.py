@@ -23,6 +23,34 @@ class SplitCounts(BaseModel):
     """Hash of the ids and masks of every row, in order."""
 
 
+class FilterCounts(BaseModel):
+    """What one filter of the cleaning did."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows_edited: int
+    texts_edited: int
+    """A row may hold several texts."""
+    characters_removed: int
+    """Below zero where the edits made texts longer."""
+    dropped: dict[str, int]
+    """Rows left out, by reason."""
+    found: dict[str, int]
+    """What was seen, by kind, whatever became of it."""
+
+
+class CleaningCounts(BaseModel):
+    """The books of the cleaning: rows_in = rows_kept + the sum of what the filters dropped; rows_kept go on to the splits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows_in: int
+    rows_kept: int
+    rows_edited: int
+    """Of the rows kept."""
+    filters: dict[str, FilterCounts]
+
+
 class DataReport(Report):
     """Prepared tokens: where, how many, what was left out."""
 
@@ -38,5 +66,7 @@ class DataReport(Report):
     train: SplitCounts
     validation: SplitCounts | None
     was_cached: bool
+    cleaning: CleaningCounts | None = None
+    """What was edited and left out before the split; None if no filter is on."""
     unused_fields: dict[str, int] = Field(default_factory=dict)
     """Fields that the rows carry and the format does not use, each with its number of rows."""

@@ -1,0 +1,32 @@
+"""The books of the cleaning in words: a line a filter that did something."""
+
+from collections.abc import Mapping
+
+from luthier.reports.data import CleaningCounts, FilterCounts
+
+
+def cleaning_summary(counts: CleaningCounts) -> str:
+    """`4,794 rows, 12 of them edited, 3 left out`."""
+    dropped = counts.rows_in - counts.rows_kept
+    return f"{counts.rows_in:,} rows, {counts.rows_edited:,} edited and kept, {dropped:,} left out"
+
+
+def cleaning_lines(counts: CleaningCounts) -> list[str]:
+    """`white_space: 12 rows edited; 3 rows left out (empty completion 3)`, for each filter that did anything."""
+    told = {name: _tell(each) for name, each in counts.filters.items()}
+    return [f"{name}: {'; '.join(parts)}" for name, parts in told.items() if parts]
+
+
+def _tell(counts: FilterCounts) -> list[str]:
+    parts = []
+    if counts.found:
+        parts.append(f"found {_listed(counts.found)}")
+    if counts.rows_edited:
+        parts.append(f"{counts.rows_edited:,} rows edited")
+    if counts.dropped:
+        parts.append(f"{sum(counts.dropped.values()):,} rows left out ({_listed(counts.dropped)})")
+    return parts
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
