@@ -61,6 +61,15 @@ def test_leaking_pairs_are_shown_side_by_side(folder: Path, capsys: pytest.Captu
     assert shown.count("the left one stays") == 2, "with --against only what leaks is shown"
 
 
+def test_a_pair_that_is_linked_through_a_third_row_says_so(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = changed(A, 1)
+    write_rows(folder / "chain.jsonl", [{"text": text} for text in (A, one, changed(one, 2))])
+    assert run_command(["data", "dedup", "chain.jsonl", "--show", "--dry-run"]) == 0
+    assert "near, Jaccard 0.727, through chain.jsonl:2; the left one stays" in capsys.readouterr().out
+
+
 def test_several_sources_need_a_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["data", "dedup", "train.jsonl", "test.jsonl"]) == 2
     assert "--out outputs/dedup/train.jsonl" in capsys.readouterr().err

@@ -160,4 +160,5 @@ def pair_lines(pair: "RepeatedPair") -> list[str]:
     left += [""] * (height - len(left))
     right += [""] * (height - len(right))
     rows = [f"{one:<{COLUMN_WIDTH}} | {two}".rstrip() for one, two in zip(left, right, strict=True)]
-    return [f"{pair.kind}, Jaccard {pair.jaccard:.3f}; the left one stays", *rows]
+    through = f", through {pair.via}" if pair.via else ""
+    return [f"{pair.kind}, Jaccard {pair.jaccard:.3f}{through}; the left one stays", *rows]

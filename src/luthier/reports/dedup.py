@@ -30,6 +30,8 @@ class RepeatedPair(BaseModel):
     text: str
     repeats: str
     repeated_text: str
+    via: str | None
+    """The row through which it repeats that one, where the two themselves are further apart."""
 
 
 class PromptCounts(BaseModel):

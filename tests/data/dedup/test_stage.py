@@ -219,6 +219,17 @@ def test_a_file_that_changes_meanwhile_is_noticed_and_nothing_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
+def test_a_file_that_is_not_there_is_refused_without_speaking_of_settings(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "train.jsonl", [{"text": A}])
+    (tmp_path / "empty").mkdir()
+    for missing in (tmp_path / "trian.jsonl", tmp_path / "empty"):
+        with pytest.raises(DataError) as fault:
+            run(tmp_path, source, against=(missing,))
+        assert (fault.value.code, fault.value.where) == ("data-missing", str(missing))
+        assert "data." not in fault.value.fix
+        assert not (tmp_path / "out.jsonl").exists()
+
+
 def test_a_file_named_twice_is_refused(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "in.jsonl", [{"text": A}])
     with pytest.raises(UsageError, match="named twice"):

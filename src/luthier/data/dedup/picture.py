@@ -5,7 +5,7 @@ import numpy as np
 from luthier.data.dedup.columns import Array
 from luthier.data.dedup.scan import Rereader
 from luthier.data.dedup.table import Table
-from luthier.data.dedup.verdict import AGAINST_EXACT, KEPT, KINDS, Verdict
+from luthier.data.dedup.verdict import AGAINST_EXACT, KEPT, KINDS, NONE, Verdict
 from luthier.reports.dedup import Cluster, RepeatedPair
 
 CLUSTERS_SHOWN = 10
@@ -42,6 +42,7 @@ def repeated_pairs(
             text=text_of(table, reader, row),
             repeats=table.origin(int(verdict.repeats_S[row])),
             repeated_text=text_of(table, reader, int(verdict.repeats_S[row])),
+            via=None if verdict.via_S[row] == NONE else table.origin(int(verdict.via_S[row])),
         )
         for row in rows.tolist()
     ]

@@ -25,7 +25,7 @@ from luthier.data.dedup.scan import Rereader
 from luthier.data.dedup.sketch import LOWEST_THRESHOLD, Bands, Sketcher, choose_bands, find_engine
 from luthier.data.dedup.table import Table, read_table
 from luthier.data.dedup.verdict import Verdict
-from luthier.floor.errors import UsageError
+from luthier.floor.errors import DataError, UsageError
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, sha256_of
 from luthier.floor.log import Listener, Silent
 from luthier.floor.stop import StopFlag
@@ -109,8 +109,8 @@ def dedup(
 
 
 def _find_inputs(task: DedupTask) -> tuple[list[Path], list[Path]]:
-    sources = [file for path in task.sources for file in find_files(path, PATTERN)]
-    against = [file for path in task.against for file in find_files(path, PATTERN)]
+    sources = [file for path in task.sources for file in _find_files(path)]
+    against = [file for path in task.against for file in _find_files(path)]
     seen: set[Path] = set()
     for file in (*sources, *against):
         if file.resolve() in seen:
@@ -118,6 +118,15 @@ def _find_inputs(task: DedupTask) -> tuple[list[Path], list[Path]]:
             raise UsageError("usage", what, where="the command line", fix="Name each file once.")
         seen.add(file.resolve())
     return sources, against
+
+
+def _find_files(path: Path) -> list[Path]:
+    """As `find_files` does, which speaks of a recipe's settings; here there are none."""
+    try:
+        return find_files(path, PATTERN)
+    except DataError as fault:
+        fix = f"Name a JSONL file, or a folder that holds some ({PATTERN})."
+        raise DataError(fault.code, fault.what, where=str(path), why=fault.why, fix=fix) from fault
 
 
 def _bands_of(task: DedupTask) -> Bands:
