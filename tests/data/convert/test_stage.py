@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from luthier.data.convert import stage, writer
+from luthier.data.convert import intake, stage, writer
 from luthier.data.convert.stage import Request, convert
 from luthier.floor.errors import DataError, EnvironmentFault, Interrupted, LuthierError, UsageError
 from luthier.floor.files import sha256_of
@@ -215,3 +215,20 @@ def test_every_reason_of_the_stage_is_counted_once(monkeypatch: pytest.MonkeyPat
     books.messages.dropped["empty"] = 1
     with pytest.raises(AssertionError, match="off by 1"):
         books.messages.close("messages")
+
+
+def test_work_that_takes_long_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    class Listener(Recorder):
+        def progress(self, label: str, done: int, total: int, detail: str = "") -> None:
+            told.append((label, done, total))
+
+    source = write_json(tmp_path / "source.json", [talk("Hi", "x" * 100_000)] * 50)
+    length = source.stat().st_size
+    convert(Request(source, tmp_path / "quick.jsonl"), listener=Listener())
+    assert told == [], "nobody waits two seconds for this"
+    monkeypatch.setattr(intake, "SILENT_S", 0.0)
+    convert(Request(source, tmp_path / "slow.jsonl"), listener=Listener())
+    assert told[-1] == ("convert", length, length)
+    assert len(told) > 2 and told == sorted(told)
