@@ -11,8 +11,8 @@ from luthier.data.clean.code_blocks import BLANKS, mark_code, split_lines
 from luthier.data.clean.filter import TextEdit
 
 MOST_EMPTY_LINES = 2  # in a row: PEP 8 and most prose use one or two to set parts apart
-# Anything but a lone space between words: the texts that need a look are rare.
-_NEEDS_A_LOOK = re.compile(r"[\t\r\n]| {2}|^ | $")
+# Without any of these and without a space at an end there is nothing to do; most short texts have none.
+_SIGNS = ("\n", "\t", "\r", "  ")
 _RUN = re.compile(r"[ \t]+")
 _TICKS = re.compile(r"`+")
 _INDENT = re.compile(r"[ \t]*")
@@ -25,12 +25,16 @@ def white_space_filter(how: Literal["trim", "collapse"]) -> TextEdit:
 
 def trim(text: str) -> str:
     """The text without white space at line ends and around it."""
-    return _rewrite(text, collapses=False) if _NEEDS_A_LOOK.search(text) else text
+    return _rewrite(text, collapses=False) if _needs_a_look(text) else text
 
 
 def collapse(text: str) -> str:
     """The same, and runs of spaces and tabs in a line are one space."""
-    return _rewrite(text, collapses=True) if _NEEDS_A_LOOK.search(text) else text
+    return _rewrite(text, collapses=True) if _needs_a_look(text) else text
+
+
+def _needs_a_look(text: str) -> bool:
+    return any(sign in text for sign in _SIGNS) or text.startswith(" ") or text.endswith(" ")
 
 
 def _rewrite(text: str, *, collapses: bool) -> str:
