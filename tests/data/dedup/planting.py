@@ -37,7 +37,9 @@ def changed(text: str, seed: int) -> str:
 def run(folder: Path, *sources: Path, **settings: Any) -> DedupReport:
     """Deduplicate into `folder/out.jsonl`, or as the settings say."""
     limits = {
-        name: settings.pop(name) for name in ("budget_bytes", "batch_rows", "listener") if name in settings
+        name: settings.pop(name)
+        for name in ("budget_bytes", "batch_rows", "listener", "stop")
+        if name in settings
     }
     task = DedupTask(sources=sources, **({"out": folder / "out.jsonl"} | settings))
     return dedup(task, **limits)

@@ -1,13 +1,15 @@
 """What is dropped, what stays, and what is said about it."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from luthier.data.dedup import sketch
 from luthier.data.dedup.scan import Rereader
-from luthier.floor.errors import DataError, EnvironmentFault, UsageError
+from luthier.floor.errors import DataError, EnvironmentFault, Interrupted, UsageError
+from luthier.floor.stop import StopFlag
 from tests.data.dedup.planting import (
     changed,
     conflicts,
@@ -228,6 +230,16 @@ def test_a_file_that_is_not_there_is_refused_without_speaking_of_settings(tmp_pa
         assert (fault.value.code, fault.value.where) == ("data-missing", str(missing))
         assert "data." not in fault.value.fix
         assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize("batch_rows", [1, 4096])
+def test_an_interrupted_search_leaves_nothing_behind(tmp_path: Path, batch_rows: int) -> None:
+    source = write_rows(tmp_path / "in.jsonl", [{"text": A}, {"text": changed(A, 1)}])
+    stop = StopFlag()
+    stop.set(signal.SIGINT)
+    with pytest.raises(Interrupted, match="nothing was written"):
+        run(tmp_path, source, stop=stop, batch_rows=batch_rows)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
 def test_a_file_named_twice_is_refused(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ class Candidates:
 
     def walk(self, among_N: Array, label: str, wanted: Wanted, act: Act) -> None:
         """Call `act` on every promising pair of rows `among_N` that is still `wanted`."""
+        bands = len(self._table.bands)
         for band, keys_N in enumerate(self._table.bands):
             for i_P, j_P in self._blocks(keys_N, among_N):
                 self._stop.check(INTERRUPTED, fix="Repeat the command.")
@@ -51,9 +52,8 @@ class Candidates:
                 self.pairs_looked_at += len(i_P)
                 for i, j in zip(i_P.tolist(), j_P.tolist(), strict=True):
                     act(i, j)
-            self._listener.progress(
-                label, band + 1, len(self._table.bands), f"{self.pairs_looked_at:,} pairs"
-            )
+                self._listener.progress(label, band, bands, f"{self.pairs_looked_at:,} pairs")
+        self._listener.progress(label, bands, bands, f"{self.pairs_looked_at:,} pairs")
 
     def _blocks(self, keys_N: Array, among_N: Array) -> Iterator[tuple[Array, Array]]:
         """All pairs that share a key: those of small groups gathered, those of a large group row by row."""
