@@ -12,7 +12,7 @@ from luthier.config.method import LoraMethod
 from luthier.config.recipe import Recipe
 from luthier.modelling.adapters import add_adapter
 from luthier.modelling.load import load_base
-from luthier.train.row_order import RowOrder
+from luthier.tokens.row_order import RowOrder
 from luthier.train.stage import train
 from tests.train.runs import Rows, logged_losses, make_recipe, make_run, random_rows
 

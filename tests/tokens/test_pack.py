@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luthier.floor.errors import DataError
-from luthier.tokens.pack import pack_rows
+from luthier.tokens.pack import pack_rows, restarting_positions
 
 
 @given(lengths=st.lists(st.integers(1, 64), max_size=200), pack_tokens=st.integers(64, 256))
@@ -47,3 +47,7 @@ def test_a_hundred_thousand_rows_are_packed_in_seconds() -> None:
     packs = pack_rows(lengths, pack_tokens=2048)
     assert time.perf_counter() - start < 5  # measured 0.15 s; the bound allows for a busy machine
     assert sum(lengths) / (len(packs) * 2048) > 0.99
+
+
+def test_every_row_of_a_pack_starts_at_position_0() -> None:
+    assert restarting_positions([3, 1, 2]).tolist() == [0, 1, 2, 0, 0, 1]

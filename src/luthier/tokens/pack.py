@@ -7,6 +7,9 @@ goes into the fullest pack that still takes it.
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from luthier.floor.errors import DataError
 
 
@@ -29,6 +32,11 @@ def pack_rows(lengths: Sequence[int], *, pack_tokens: int) -> list[list[int]]:
         packs[pack].append(row)
         shelf.put(pack, room - length)
     return sorted(sorted(pack) for pack in packs)
+
+
+def restarting_positions(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
+    """The position of each token of a pack in its own row: every row starts again at 0, so that none sees another."""
+    return np.concatenate([np.arange(length, dtype=np.int64) for length in lengths])
 
 
 class _Shelf:

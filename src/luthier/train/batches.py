@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from luthier.modelling.attention import SEGMENTS, VARLEN, plan_segments
+from luthier.tokens.pack import restarting_positions
 from luthier.tokens.store import TokenStore
 
 
@@ -73,7 +74,7 @@ class BatchMaker:
         if self.fixed_tokens > tokens:
             ids = np.concatenate([ids, np.full(self.fixed_tokens - tokens, self.pad_id, dtype=np.int64)])
             segment_lengths += _dummy_segments(self.fixed_tokens - tokens, self.most_row_tokens)
-        positions = np.concatenate([np.arange(length) for length in segment_lengths])
+        positions = restarting_positions(segment_lengths)
         return MicroBatch(
             ids_BT=self._put(ids).unsqueeze(0),
             position_ids_BT=self._put(positions).unsqueeze(0),

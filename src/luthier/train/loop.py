@@ -23,12 +23,12 @@ from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag
 from luthier.modelling.device import Precision, peak_memory_bytes
 from luthier.tokens.order import derive_seed
+from luthier.tokens.row_order import RowOrder
 from luthier.train.batches import BatchMaker, MicroBatch
 from luthier.train.metrics import MetricsFile, progress_detail
 from luthier.train.objectives.next_token import next_token_loss
 from luthier.train.optimizer import set_learning_rate
 from luthier.train.progress import Progress
-from luthier.train.row_order import RowOrder
 from luthier.train.save import save_progress
 from luthier.train.schedule import learning_rate
 from luthier.train.trackers import Trackers

@@ -36,6 +36,7 @@ from luthier.reports.provenance import gather_provenance
 from luthier.reports.train import BestCheckpoint, TrainReport
 from luthier.text.render import stop_ids
 from luthier.text.tokenizer import load_tokenizer
+from luthier.tokens.row_order import RowOrder
 from luthier.tokens.store import TokenStore
 from luthier.train.batches import BatchMaker
 from luthier.train.checkpoint import discard_all, sweep
@@ -43,7 +44,6 @@ from luthier.train.loop import Job, fit
 from luthier.train.metrics import MetricsFile
 from luthier.train.optimizer import build_optimizer
 from luthier.train.progress import Progress
-from luthier.train.row_order import RowOrder
 from luthier.train.save import resume, take_best, warn_of_little_room
 from luthier.train.trackers import open_trackers
 from luthier.train.validate import Validator, pack_validation

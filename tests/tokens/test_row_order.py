@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from luthier.config.recipe import Recipe
 from luthier.floor.errors import UnhealthyError
-from luthier.train.row_order import RowOrder
+from luthier.tokens.row_order import RowOrder
 
 
 def recipe(**train: Any) -> Recipe:
