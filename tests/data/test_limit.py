@@ -69,6 +69,20 @@ def test_blocks_are_fitted_as_their_rows_would_be(
     assert len(masks) + fitted.rows_added == len(kept) + sum(fitted.dropped.values())
 
 
+@pytest.mark.parametrize("policy", ["truncate", "drop", "split"])
+@given(masks=ROWS, max_length=st.integers(1, 8))
+def test_each_row_says_what_it_lost(policy: Policy, masks: list[list[bool]], max_length: int) -> None:
+    block = make_block(masks)
+    fitted = fit_block(block, max_length=max_length, policy=policy)
+    starts = np.cumsum(block.lengths_N) - block.lengths_N
+    assert len(fitted.lost_M2) == len(fitted.lengths_M)
+    for (row, ids, mask), (tokens, trained) in zip(rows_of(fitted), fitted.lost_M2.tolist(), strict=True):
+        # The ids of a block are its places, so the first one says where a piece begins.
+        end = ids[0] + len(ids) if policy == "split" else starts[row] + block.lengths_N[row]
+        assert tokens == end - ids[0] - len(ids)
+        assert trained == block.trained_T[ids[0] : end].sum() - sum(mask)
+
+
 @given(masks=ROWS, max_length=st.integers(2, 8))
 def test_the_pieces_of_a_row_make_the_row(masks: list[list[bool]], max_length: int) -> None:
     everything = make_block([[True] * len(mask) for mask in masks if len(mask) % max_length != 1])

@@ -51,6 +51,26 @@ def test_rows_come_back_as_they_were_written(
         assert store.trained_counts_N[number] == sum(t for _, t in row)
 
 
+def test_each_row_keeps_what_was_cut_off_it(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "store") as writer:
+        ids, trained = np.array([1, 2, 3]), np.array([False, True, True])
+        writer.append_block(
+            ids, trained, np.array([2, 1]), ["a:1", "a:2"], lost_N2=np.array([[5, 4], [0, 1]])
+        )
+        writer.append([4], [True], "a:3")
+    store = TokenStore.open(tmp_path / "store")
+    assert [store.lost(row) for row in range(3)] == [(5, 4), (0, 1), (0, 0)]
+
+
+def test_rows_are_found_by_the_line_they_came_from(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "store") as writer:
+        for origin in ("a:1", "b:1", "a:2", "a:2"):
+            writer.append([1], [True], origin)
+    store = TokenStore.open(tmp_path / "store")
+    assert [store.rows_of(*place) for place in (("a", 1), ("b", 1), ("a", 2))] == [[0], [1], [2, 3]]
+    assert store.rows_of("a", 3) == store.rows_of("c", 1) == []
+
+
 def test_a_small_vocabulary_takes_two_bytes_an_id(tmp_path: Path) -> None:
     write_store(tmp_path / "small", vocabulary_size=65_536)
     write_store(tmp_path / "large", vocabulary_size=65_537)

@@ -27,6 +27,8 @@ class FittedBlock:
     lengths_M: npt.NDArray[np.int64]
     rows_M: npt.NDArray[np.int64]
     """Which of the N rows each one comes from."""
+    lost_M2: npt.NDArray[np.int64]
+    """Of each row: tokens cut off, and trained tokens lost."""
     rows_added: int
     rows_truncated: int
     dropped: Counter[str]
@@ -57,17 +59,35 @@ def fit_block(block: "RenderedBlock", *, max_length: int, policy: Policy) -> Fit
     ids_T, trained_T, rows_T = block.ids_T[keep_T], trained_T[keep_T], rows_T[keep_T]
     lengths_M = np.diff(np.append(starts, len(ids_T)))
     rows_M = rows_T[starts]
-    is_learnt_M = (
-        np.add.reduceat(trained_T, starts, dtype=np.int64) > 0 if len(starts) else np.empty(0, dtype=bool)
-    )
+    trained_M = _sums(trained_T, starts)
+    is_learnt_M = trained_M > 0
     dropped[NO_TRAINED_TOKEN] += int((~is_learnt_M).sum())
     learnt_T = np.repeat(is_learnt_M, lengths_M)
+    whole_trained_T = block.trained_T[keep_T] if policy == "split" else block.trained_T
+    whole_starts = starts if policy == "split" else np.cumsum(lengths_N) - lengths_N
+    wholes_M = np.arange(len(starts)) if policy == "split" else rows_M
+    lost_M2 = np.stack(
+        [
+            np.zeros(len(starts), dtype=np.int64) if policy == "split" else lengths_N[rows_M] - lengths_M,
+            _sums(whole_trained_T, whole_starts)[wholes_M] - trained_M,
+        ],
+        axis=1,
+    )
     return FittedBlock(
         ids_T=ids_T[learnt_T],
         trained_T=trained_T[learnt_T],
         lengths_M=lengths_M[is_learnt_M],
         rows_M=rows_M[is_learnt_M],
+        lost_M2=lost_M2[is_learnt_M],
         rows_added=len(starts) - len(lengths_N) if policy == "split" else 0,
         rows_truncated=int(is_long_N[rows_M[is_learnt_M]].sum()) if policy == "truncate" else 0,
         dropped=dropped,
     )
+
+
+def _sums(flags_T: npt.NDArray[np.bool_], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many flags each stretch holds; stretches go from their start to the next one's."""
+    if not len(starts):
+        return np.empty(0, dtype=np.int64)
+    sums: npt.NDArray[np.int64] = np.add.reduceat(flags_T, starts, dtype=np.int64)
+    return sums

@@ -167,7 +167,9 @@ class SplitStore:
 
     def _keep(self, rows: list[Row], block: RenderedBlock, fitted: FittedBlock) -> None:
         origins = [rows[number].origin for number in fitted.rows_M]
-        self._writer.append_block(fitted.ids_T, fitted.trained_T, fitted.lengths_M, origins)
+        self._writer.append_block(
+            fitted.ids_T, fitted.trained_T, fitted.lengths_M, origins, lost_N2=fitted.lost_M2
+        )
         trained = int(fitted.trained_T.sum())
         self.books.rows_kept += len(origins)
         self.books.rows_added += fitted.rows_added

@@ -5,6 +5,7 @@
     offsets.bin  int64, rows + 1: where each row begins
     counts.bin   int32: tokens of the row that carry loss
     origins.bin  int64 pairs: the source's number and the line
+    lost.bin     int32 pairs: tokens that were cut off the row, and how many of its tokens lost their loss
     meta.json    sizes, SHA-256 of each file, the sources' names
 
 Knows numbers only: templates live in text/, what is kept is decided in data/. The folder gets its name when it is complete,
@@ -26,9 +27,9 @@ import numpy.typing as npt
 from luthier.floor.errors import DataError
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, publish_folder, sha256_of, write_json
 
-FORMAT = "luthier-tokens/1"
+FORMAT = "luthier-tokens/2"
 META = "meta.json"
-NAMES = ("ids.bin", "trained.bin", "offsets.bin", "counts.bin", "origins.bin")
+NAMES = ("ids.bin", "trained.bin", "offsets.bin", "counts.bin", "origins.bin", "lost.bin")
 LARGEST_UINT16_VOCABULARY = 2**16
 
 Array = npt.NDArray[Any]
@@ -67,8 +68,18 @@ class StoreWriter:
         """Add one row; `origin` is `file:line`."""
         self.append_block(np.asarray(ids), np.asarray(trained, dtype=bool), np.asarray([len(ids)]), [origin])
 
-    def append_block(self, ids_T: Array, trained_T: Array, lengths_N: Array, origins: Sequence[str]) -> None:
+    def append_block(
+        self,
+        ids_T: Array,
+        trained_T: Array,
+        lengths_N: Array,
+        origins: Sequence[str],
+        *,
+        lost_N2: Array | None = None,
+    ) -> None:
         """Add N rows that lie end to end in `ids_T` and `trained_T`; every row holds at least one token.
+
+        `lost_N2` says of each row how many tokens were cut off, and how many trained ones it lost; None means none.
 
         Raises EnvironmentFault if the disk is full.
         """
@@ -89,6 +100,9 @@ class StoreWriter:
         self._write("offsets.bin", (ends_N + self.tokens).astype("<i8"))
         self._write("counts.bin", np.diff(trained_sums).astype("<i4"))
         self._write("origins.bin", np.asarray([self._origin(origin) for origin in origins], dtype="<i8"))
+        lost_N2 = np.zeros((rows, 2), dtype="<i4") if lost_N2 is None else lost_N2
+        assert lost_N2.shape == (rows, 2), f"losses of {len(lost_N2)} rows for {rows}"
+        self._write("lost.bin", lost_N2.astype("<i4"))
         self.rows += rows
         self.tokens += int(ends_N[-1])
         self.trained_tokens += int(trained_sums[-1])
@@ -160,6 +174,7 @@ class TokenStore:
         self._trained = _map(folder / "trained.bin", "u1").view(np.bool_)
         self._offsets = _map(folder / "offsets.bin", "<i8")
         self._origins = _map(folder / "origins.bin", "<i8").reshape(-1, 2)
+        self._lost = _map(folder / "lost.bin", "<i4").reshape(-1, 2)
         self.lengths_N: npt.NDArray[np.int32] = np.diff(self._offsets).astype(np.int32)
         self.trained_counts_N: npt.NDArray[np.int32] = np.asarray(
             _map(folder / "counts.bin", "<i4"), dtype=np.int32
@@ -201,6 +216,18 @@ class TokenStore:
         """Where the row came from: `file:line`."""
         source, line = self._origins[row]
         return f"{self.sources[source]}:{line}"
+
+    def lost(self, row: int) -> tuple[int, int]:
+        """How many tokens were cut off the row, and how many trained tokens it lost by being cut."""
+        tokens, trained = self._lost[row]
+        return int(tokens), int(trained)
+
+    def rows_of(self, source: str, line: int) -> list[int]:
+        """The rows that came from a line of a source, none if it is not here; more than one if the line was split."""
+        if source not in self.sources:
+            return []
+        is_from_N = (self._origins[:, 0] == self.sources.index(source)) & (self._origins[:, 1] == line)
+        return np.flatnonzero(is_from_N).tolist()
 
     def verify(self) -> None:
         """Read every file and compare its SHA-256; raises DataError (data-cache) naming the one that differs."""
