@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from luthier.cli.output import figure, show, show_json, table, tell, visible
+from luthier.cli.output import figure, show, show_json, show_painted, table, tell, visible
 from luthier.floor.errors import EnvironmentFault
 
 
@@ -105,3 +105,16 @@ def test_a_table_has_columns_as_wide_as_their_longest_cell() -> None:
 )
 def test_a_figure_has_three_decimals_unless_it_is_large(value: float, shown: str) -> None:
     assert figure(value) == shown
+
+
+def test_json_with_control_characters_is_still_json(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x1b[2J\x7f\x9b31m\n\udc80"
+    show_json({"text": hostile})
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"text": hostile}
+    assert not any(sign in out for sign in "\x1b\x7f\x9b\udc80")
+
+
+def test_only_the_colours_that_were_given_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    show_painted([("a\x1b[31m", ""), ("b\n\nc\x9b", "\x1b[42m")])
+    assert capsys.readouterr().out == "a\\x1b[31m\x1b[42mb\x1b[0m\n\n\x1b[42mc\\x9b\x1b[0m\n"

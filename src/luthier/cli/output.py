@@ -7,14 +7,32 @@ reason (`> /dev/full`) is a fault, talk that cannot be is not.
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from luthier.floor.errors import EnvironmentFault
 
+RESET = "\x1b[0m"
+
 
 def show(text: str) -> None:
     """Write a result to standard output. Raises EnvironmentFault if the disk behind it is full."""
+    _show_safe(visible(text))
+
+
+def show_painted(pieces: Iterable[tuple[str, str]]) -> None:
+    """Write a result of pieces of text, each with the code of its colour or none; only codes given here reach the terminal."""
+    _show_safe("".join(_painted(visible(text), code) for text, code in pieces))
+
+
+def _painted(text: str, code: str) -> str:
+    """Each line by itself, so that a background ends where its text does."""
+    if not code:
+        return text
+    return "\n".join(f"{code}{line}{RESET}" if line else "" for line in text.split("\n"))
+
+
+def _show_safe(text: str) -> None:
     fault = _write(sys.stdout, text + "\n")
     if fault is not None and not isinstance(fault, BrokenPipeError):
         raise EnvironmentFault(
@@ -28,22 +46,23 @@ def show(text: str) -> None:
 
 def show_json(value: Any) -> None:
     """Write the one object of `--json` to standard output. Figures that are not finite become null."""
-    show(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    show("".join(f"\\u{ord(sign):04x}" if sign != "\n" and not _is_shown(sign) else sign for sign in text))
 
 
 def tell(text: str) -> None:
     """Write talk to standard error."""
-    _write(sys.stderr, text + "\n")
+    _write(sys.stderr, visible(text) + "\n")
 
 
 def _write(stream: TextIO, text: str) -> OSError | None:
     """What the system refused, if it did; the stream is silent from then on."""
     try:
         try:
-            stream.write(visible(text))
+            stream.write(text)
         except UnicodeEncodeError:  # a terminal that is not UTF-8
             encoding = stream.encoding or "ascii"
-            stream.write(visible(text).encode(encoding, "backslashreplace").decode(encoding))
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
     except OSError as fault:
         silence(stream)
