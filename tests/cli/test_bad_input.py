@@ -14,6 +14,9 @@ import pytest
 from luthier.modelling import device
 from tests.cli.workshop import Done, listing, luthier, make_workshop, question_rows, with_values, write_rows
 
+# Whole commands, some fifty of them: out of the quick suite, which has a minute and a half.
+pytestmark = pytest.mark.whole
+
 RECIPE = "configs/train.yaml"
 ROWS = "data/rows.jsonl"
 GOOD = {"prompt": "Colour 1?", "completion": "green"}
