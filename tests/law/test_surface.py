@@ -14,6 +14,7 @@ SURFACE: dict[str, set[str]] = {
     "data dedup": COMMON
     | {"--against", "--out", "--threshold", "--exact-only"}
     | {"--dry-run", "--overwrite", "--show"},
+    "data show": COMMON | {"--run", "--row", "--origin", "--step", "--sample", "--split", "--tokens"},
     "runs": COMMON,
     "validate": COMMON,
     "data convert": COMMON
