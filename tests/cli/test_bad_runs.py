@@ -284,7 +284,7 @@ def test_a_disk_that_fills_up_ends_with_5_and_the_run_goes_on_once_there_is_room
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_disk_too_small_for_a_first_checkpoint_keeps_no_run(tiny_base: Path, tmp_path: Path) -> None:
     folder = make_workshop(tmp_path / "workshop", tiny_base)
-    with small_disk(folder / "outputs", "48k"):
+    with small_disk(folder / "outputs", "56k"):
         done = luthier(folder, "train", "train", "save_steps=1", "--json")
         assert done.code == 5, done.said
         assert "error[env-disk]" in done.err

@@ -1,14 +1,16 @@
 """A token store gives back what was written, and notices every kind of damage."""
 
+import errno
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luthier.floor.errors import DataError
+from luthier.floor.errors import DataError, EnvironmentFault
 from luthier.tokens.store import META, NAMES, StoreWriter, TokenStore
 
 ROW = st.lists(st.tuples(st.integers(0, 70_000), st.booleans()), min_size=1, max_size=20)
@@ -106,6 +108,20 @@ def test_an_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), StoreWriter(tmp_path / "store") as writer:
         writer.append([1], [True], "a:1")
         raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_file_open(tmp_path: Path) -> None:
+    writer = StoreWriter(tmp_path / "store")
+
+    def refuse() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(EnvironmentFault), writer:
+        file = writer._files["ids.bin"]
+        file.close()
+        writer._files["ids.bin"] = SimpleNamespace(close=refuse)
+    assert all(each.closed for name, each in writer._files.items() if name != "ids.bin")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -112,9 +113,9 @@ class StoreWriter:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with disk_faults(self.folder):
-                for file in self._files.values():
-                    file.close()
+            with disk_faults(self.folder), ExitStack() as closing:
+                for file in self._files.values():  # each of them, though the disk refuses the rest of one
+                    closing.callback(file.close)
             if kind is None:
                 write_json(self._temporary / META, self._meta())
                 self._publish()
