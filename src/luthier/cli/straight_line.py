@@ -83,12 +83,14 @@ def run_demo(overrides: Sequence[str] = (), *, as_json: bool) -> None:
 
 
 def peak_bytes() -> int:
-    """The most memory this process held, with the largest of its children, which may have held theirs at the same time."""
+    """The most memory this process held.
+
+    Its children are left out: each is a `git` that lives for milliseconds, and the kernel books the parent's own pages on it.
+    """
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) * unit
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def choose_samples(run: RunDir, comparison: CompareReport) -> tuple[Sample, ...]:
@@ -141,7 +143,7 @@ def result_text(result: DemoResult) -> str:
         f"took    {format_duration(result.seconds)}, at most {format_bytes(result.peak_bytes)} of memory",
         "",
         "next    luthier merge                                one model out of base and adapter, with proof",
-        f"        luthier train {RECIPE} train.epochs=3           the same with another setting",
+        f"        luthier train {RECIPE} train.most_steps=569     the same for a whole epoch",
         "        luthier recipe show demo                     every setting and where it comes from",
         f"        tensorboard --logdir {run}/logs",
     ]
