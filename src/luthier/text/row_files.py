@@ -10,15 +10,16 @@ from luthier.floor.lookup import nearest
 SYSTEM_FOLDERS = (Path("/proc"), Path("/sys"))
 
 
-def find_files(path: Path, pattern: str) -> list[Path]:
+def find_files(path: Path, pattern: str, *, by_recipe: bool = True) -> list[Path]:
     """The files to read, sorted by name: `path` itself, or the files of the folder that match `pattern`.
 
+    `by_recipe` tells whether a recipe's data section named them, or the command line: a fault speaks of the one or the other.
     Raises DataError: data-missing if nothing is there, data-path for a device, a pipe or a pattern that leaves the folder.
     """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as fault:
-        raise _missing(path) from fault
+        raise _missing(path, by_recipe=by_recipe) from fault
     except OSError as fault:
         raise EnvironmentFault(
             "env-permission", f"cannot look at {path}: {fault.strerror}", where=str(path)
@@ -32,10 +33,10 @@ def find_files(path: Path, pattern: str) -> list[Path]:
         )
     found = sorted(file for file in path.glob(pattern) if not file.is_dir())
     if not found:
-        raise _no_match(path, pattern)
+        raise _no_match(path, pattern, by_recipe=by_recipe)
     for file in found:
         if not file.exists():
-            raise _missing(file)
+            raise _missing(file, by_recipe=by_recipe)
         _check_file(file, file.stat().st_mode)
     return found
 
@@ -49,15 +50,16 @@ def _check_file(path: Path, mode: int) -> None:
         raise DataError("data-path", f"{path} belongs to the system and holds no rows", where=str(path))
 
 
-def _missing(path: Path) -> DataError:
+def _missing(path: Path, *, by_recipe: bool) -> DataError:
     folder = path.parent
     near = nearest(path.name, [other.name for other in folder.iterdir()]) if folder.is_dir() else []
     hint = f"; did you mean {folder / near[0]}?" if near else ""
-    fix = "Set data.path to a JSONL file or a folder of them."
-    return DataError("data-missing", f"there is no {path}{hint}", where="data.path", fix=fix)
+    fix = f"{'Set data.path to' if by_recipe else 'Name'} a JSONL file or a folder of them."
+    where = "data.path" if by_recipe else str(path)
+    return DataError("data-missing", f"there is no {path}{hint}", where=where, fix=fix)
 
 
-def _no_match(path: Path, pattern: str) -> DataError:
+def _no_match(path: Path, pattern: str, *, by_recipe: bool) -> DataError:
     there = sorted(file.name for file in path.iterdir())
     shown = (
         f"The folder holds: {', '.join(there[:8])}{' ...' if len(there) > 8 else ''}"
@@ -67,7 +69,9 @@ def _no_match(path: Path, pattern: str) -> DataError:
     return DataError(
         "data-missing",
         f"no file in {path} matches {pattern!r}",
-        where="data.pattern",
+        where="data.pattern" if by_recipe else str(path),
         why=shown,
-        fix="Set data.pattern or data.path.",
+        fix="Set data.pattern or data.path."
+        if by_recipe
+        else "Name a file, or a folder that holds such files.",
     )

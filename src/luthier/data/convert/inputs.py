@@ -50,7 +50,7 @@ def find_inputs(source: Path) -> Inputs:
         raise _unreadable(source, fault) from fault
     if is_folder:
         return _hashed(_parts_of_folder(source))
-    return _hashed(_parts_of_file(find_files(source, "*")[0]))
+    return _hashed(_parts_of_file(find_files(source, "*", by_recipe=False)[0]))
 
 
 def _hashed(parts: list[Part]) -> Inputs:
@@ -87,7 +87,7 @@ def _parts_of_folder(folder: Path) -> list[Part]:
             where=str(folder),
             fix="Put a ChatGPT export there (the zip as it came, or its conversations.json), or name a file.",
         )
-    return [part for path in chosen for part in _parts_of_file(find_files(path, "*")[0])]
+    return [part for path in chosen for part in _parts_of_file(find_files(path, "*", by_recipe=False)[0])]
 
 
 def _parts_of_file(path: Path) -> list[Part]:

@@ -82,7 +82,8 @@ def _cut(part: Part, progress: "_Progress") -> tuple[Iterator[Piece], bool]:
     is_by_line = part.place.lower().endswith(LINE_ENDINGS) or line.rstrip().endswith(b"}")
     if bare and bare[:1] not in (b"{", b"["):
         what = "is neither JSON nor JSON lines: it begins with " + repr(bare[:20].decode("utf-8", "replace"))
-        raise DataError("data-json", f"the file {what}", where=f"{part.place}:1")
+        fix = "Name an export or rows: a JSON file, JSON lines, a folder of them, or a zip archive."
+        raise DataError("data-json", f"the file {what}", where=f"{part.place}:1", fix=fix)
     if is_by_line and bare[:1] == b"{" and not _is_wrapper(line):
         return split_lines(every), True
     return split_objects(every, part.place), False

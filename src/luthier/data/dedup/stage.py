@@ -25,7 +25,7 @@ from luthier.data.dedup.scan import Rereader
 from luthier.data.dedup.sketch import LOWEST_THRESHOLD, Bands, Sketcher, choose_bands, find_engine
 from luthier.data.dedup.table import Table, read_table
 from luthier.data.dedup.verdict import Verdict
-from luthier.floor.errors import DataError, UsageError
+from luthier.floor.errors import UsageError
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, sha256_of
 from luthier.floor.log import Listener, Silent
 from luthier.floor.stop import StopFlag
@@ -109,8 +109,8 @@ def dedup(
 
 
 def _find_inputs(task: DedupTask) -> tuple[list[Path], list[Path]]:
-    sources = [file for path in task.sources for file in _find_files(path)]
-    against = [file for path in task.against for file in _find_files(path)]
+    sources = [file for path in task.sources for file in find_files(path, PATTERN, by_recipe=False)]
+    against = [file for path in task.against for file in find_files(path, PATTERN, by_recipe=False)]
     seen: set[Path] = set()
     for file in (*sources, *against):
         if file.resolve() in seen:
@@ -120,22 +120,13 @@ def _find_inputs(task: DedupTask) -> tuple[list[Path], list[Path]]:
     return sources, against
 
 
-def _find_files(path: Path) -> list[Path]:
-    """As `find_files` does, which speaks of a recipe's settings; here there are none."""
-    try:
-        return find_files(path, PATTERN)
-    except DataError as fault:
-        fix = f"Name a JSONL file, or a folder that holds some ({PATTERN})."
-        raise DataError(fault.code, fault.what, where=str(path), why=fault.why, fix=fix) from fault
-
-
 def _bands_of(task: DedupTask) -> Bands:
     if not LOWEST_THRESHOLD <= task.threshold <= 1:
         raise UsageError(
             "usage",
             f"a threshold of {task.threshold:g}",
             where="--threshold",
-            why="Below that, rows that share a phrase would count as the same.",
+            why=f"No two rows are more alike than 1; below {LOWEST_THRESHOLD} rows that share a phrase would count as the same.",
             fix=f"Choose one from {LOWEST_THRESHOLD} to 1; 0.8 is usual.",
         )
     return choose_bands(task.threshold)
