@@ -30,5 +30,7 @@ done
 "$python" -m luthier train pretrain --run "$work/run" \
     data.path="$work/train.jsonl" data.validation_path="$work/validation.jsonl" data.cache_path="$work/cache" "$@"
 "$python" bench/embedded_base/ship.py --run "$work/run" --texts "$work/validation.jsonl" --out "$work/base"
-tar -C "$work" -czf "$work/base.tar.gz" base
+# Renamed when whole: whoever waits for the file must not copy half of it.
+tar -C "$work" -czf "$work/base.tar.gz.tmp" base
+mv "$work/base.tar.gz.tmp" "$work/base.tar.gz"
 ls -l "$work/base.tar.gz"
