@@ -95,6 +95,7 @@ REFUSED = [
     Case(40, BASE + "method: {kind: full, bits: 4}\n", "cfg-conflict", ("method.bits belongs to method.kind qlora", "is full", "~method.bits")),
     Case(40, BASE + "method: {kind: scratch}\n", "cfg-conflict", ("scratch", "model.name", "mine.yaml")),
     Case(40, BASE + "train: {tokens_per_step: 4096, packing: false}\n", "cfg-conflict", ("packing", "mine.yaml:2")),
+    Case(40, BASE + "train: {padding: fixed}\n", "cfg-conflict", ("padding fixed", "packing: false", "mine.yaml:2")),
     Case(41, BASE + "train: {tokens_per_step: 4096, batch_size: 2}\n", "cfg-conflict", ("tokens_per_step", "batch_size")),
     Case(42, BASE + "lora_r: 0\n", "cfg-range", ("lora_r = 0", "greater than 0")),
     Case(42, BASE + "lora_r: -4\n", "cfg-range", ("lora_r = -4", "greater than 0")),

@@ -15,6 +15,7 @@ from luthier.reports.train import TrainReport
 from luthier.train.stage import train
 from tests.tiny import make_tiny
 from tests.train.runs import logged_losses, make_recipe, make_run, random_rows
+from tests.train.test_no_row_sees_another import LAYOUTS, check_layout
 
 pytestmark = [
     pytest.mark.gpu,
@@ -130,3 +131,8 @@ def test_a_run_stopped_on_the_gpu_goes_on_from_its_checkpoint(tiny_base: Path, t
     assert report.resumed_from_steps == (10,)
     assert logged_losses(run) == pytest.approx(constant, rel=1e-2)
     assert len(whole) == len(constant)
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_no_gradient_crosses_a_row_on_the_gpu(layout: str, tiny_base: Path, tmp_path: Path) -> None:
+    check_layout(LAYOUTS[layout], "auto", tiny_base, tmp_path, torch.device("cuda"))

@@ -21,17 +21,19 @@ def recipe(**train: Any) -> Recipe:
     batch_size=st.integers(1, 5),
     accumulation=st.integers(1, 4),
     packing=st.booleans(),
+    padding=st.sampled_from(["longest", "bucketed", "fixed"]),
     tokens_dial=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
 def test_every_epoch_holds_every_row_once(
-    lengths: list[int], batch_size: int, accumulation: int, packing: bool, tokens_dial: bool
+    lengths: list[int], batch_size: int, accumulation: int, packing: bool, padding: str, tokens_dial: bool
 ) -> None:
     train: dict[str, Any] = {"epochs": 2, "seed": 3}
     if tokens_dial:
         train |= {"tokens_per_step": 128, "pack_tokens": 64}
     else:
         train |= {"batch_size": batch_size, "gradient_accumulation_steps": accumulation, "packing": packing}
+        train |= {} if packing else {"padding": padding}
     order = RowOrder(np.array(lengths), recipe(**train))
     seen: dict[int, list[int]] = {0: [], 1: []}
     ends = 0
@@ -58,6 +60,19 @@ def test_a_step_holds_the_same_rows_packed_or_not() -> None:
             for order in (packed, plain)
         ]
         assert flat[0] == flat[1]
+
+
+def test_bucketed_batches_hold_rows_of_like_length() -> None:
+    lengths = np.clip(np.random.default_rng(0).lognormal(3.5, 0.8, size=5000), 2, 512).astype(int)
+
+    def padded_tokens(padding: str) -> int:
+        order = RowOrder(lengths, recipe(batch_size=8, packing=False, padding=padding, epochs=1))
+        batches = [rows for number in range(order.total_steps) for rows in order.step(number).micro_batches]
+        assert sum(len(rows) < 8 for rows in batches) <= 1
+        return sum(len(rows) * int(lengths[rows].max()) for rows in batches)
+
+    tokens = int(lengths.sum())
+    assert tokens / padded_tokens("bucketed") > 0.95 > 0.6 > tokens / padded_tokens("longest")
 
 
 def test_a_step_is_the_same_whoever_asks_first() -> None:

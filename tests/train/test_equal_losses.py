@@ -22,6 +22,16 @@ def test_packed_training_equals_unpacked(tiny_base: Path, tmp_path: Path) -> Non
     assert packed == pytest.approx(plain, abs=1e-5)
 
 
+def test_how_far_rows_are_padded_does_not_change_the_losses(tiny_base: Path, tmp_path: Path) -> None:
+    longest = losses(tiny_base, tmp_path / "longest", packing=False)
+    fixed = losses(tiny_base, tmp_path / "fixed", packing=False, padding="fixed")
+    assert fixed == pytest.approx(longest, abs=1e-5)
+    bucketed = losses(tiny_base, tmp_path / "bucketed", packing=False, padding="bucketed")
+    assert len(bucketed) == len(longest)
+    assert bucketed != pytest.approx(longest, abs=1e-3), "bucketed steps hold other rows"
+    assert sum(bucketed[:10]) == pytest.approx(sum(longest[:10]), rel=0.02), "an epoch holds the same rows"
+
+
 @pytest.mark.parametrize("packing", [True, False])
 def test_accumulation_does_not_change_the_losses(tiny_base: Path, tmp_path: Path, packing: bool) -> None:
     cuts = [(1, 8), (4, 2), (8, 1)]

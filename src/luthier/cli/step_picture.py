@@ -87,9 +87,14 @@ def read_step(
         for row, length in zip(batch, lengths, strict=True):
             rows.append(RowInPack(row, store.origin(row), start, reader.tokens(row)))
             start += length if is_packed else 0
-        budget = recipe.pack_tokens() if is_packed else max(lengths) * len(batch)
+        budget = recipe.pack_tokens() if is_packed else padded_length(lengths, recipe) * len(batch)
         packs.append(Pack(tuple(rows), budget, tuple(restarting_positions(lengths).tolist())))
     return ShownStep(number, order.total_steps, step.epoch + 1, is_packed, tuple(packs))
+
+
+def padded_length(lengths: list[int], recipe: "Recipe") -> int:
+    """How long the rows of a padded micro-batch are made."""
+    return max(*lengths, recipe.data.max_length) if recipe.train.padding == "fixed" else max(lengths)
 
 
 def step_pieces(step: ShownStep, look: Look) -> Pieces:

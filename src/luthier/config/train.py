@@ -111,7 +111,9 @@ class TrainConfig(Section):
     pack_tokens: CountOrZero = 0
     """The most tokens of a packed micro-batch; 0 means batch_size x max_length."""
     packing: bool = True
-    """Lay rows end to end without padding; no token sees another row. False pads every micro-batch to its longest row."""
+    """Lay rows end to end without padding; no token sees another row. False pads the rows of a micro-batch, as `padding` says."""
+    padding: Literal["longest", "bucketed", "fixed"] = "longest"
+    """Without packing: pad to the longest row of the micro-batch; the same, with rows of like length put together (`bucketed`); or all to data.max_length (`fixed`)."""
     lr: Positive = 2e-4
     """The highest learning rate."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -145,4 +147,8 @@ class TrainConfig(Section):
             )
         if self.tokens_per_step and not self.packing:
             raise ValueError("tokens_per_step needs packing: true")
+        if self.packing and self.padding != "longest":
+            raise ValueError(
+                f"padding {self.padding} pads rows, and packing leaves no padding: set packing: false"
+            )
         return self

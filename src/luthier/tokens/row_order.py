@@ -1,8 +1,9 @@
 """Which rows make which micro-batch of which step, worked out from the seed alone.
 
 Row k of an epoch is permutation(seed, epoch)[k]. With the rows dial a step takes the next `rows_per_step` rows and packs them;
-with the tokens dial, rows are packed inside windows of the order and a step takes the next packs. Either way the content of
-step s depends on (seed, s) only, so that a resumed run slices instead of replaying.
+with the tokens dial, rows are packed inside windows of the order and a step takes the next packs; bucketed, rows of like length
+are put together inside such windows. Either way the content of step s depends on (seed, s) only, so that a resumed run slices
+instead of replaying.
 """
 
 import math
@@ -16,7 +17,7 @@ from luthier.floor.errors import UnhealthyError
 from luthier.tokens.order import permutation
 from luthier.tokens.pack import pack_rows
 
-# Rows best-fit packing may choose among: enough to fill packs above 97 % on instruction-like lengths, few enough that
+# Rows best-fit packing and bucketing may choose among: enough to fill packs above 97 % on instruction-like lengths, few enough that
 # neighbours in the order stay near each other.
 WINDOW_ROWS = 2048
 
@@ -39,7 +40,9 @@ class RowOrder:
         self._rows_per_step = recipe.rows_per_step()
         self._pack_tokens = recipe.pack_tokens()
         self._packing = recipe.train.packing
+        self._is_bucketed = not recipe.train.packing and recipe.train.padding == "bucketed"
         self._batch_size = recipe.train.batch_size
+        self._batches_per_step = recipe.train.gradient_accumulation_steps
         self._packs_per_step = max(1, round(recipe.train.tokens_per_step / self._pack_tokens))
         if len(lengths_N) == 0:
             raise UnhealthyError(
@@ -79,6 +82,13 @@ class RowOrder:
             return Step(
                 epoch, packs[first * self._packs_per_step : (first + 1) * self._packs_per_step], ends_epoch
             )
+        if self._is_bucketed:
+            batches = self._batches_of_epoch(epoch)
+            return Step(
+                epoch,
+                batches[first * self._batches_per_step : (first + 1) * self._batches_per_step],
+                ends_epoch,
+            )
         rows = self._order(epoch)[first * self._rows_per_step : (first + 1) * self._rows_per_step]
         if self._packing:
             packs = pack_rows([int(self._lengths_N[row]) for row in rows], pack_tokens=self._pack_tokens)
@@ -113,3 +123,20 @@ class RowOrder:
             ]
         # The last packs of a window are the emptiest; without a second shuffle they would meet in the same steps.
         return [packs[index] for index in permutation(len(packs), seed=self._seed, epoch=epoch)]
+
+    @lru_cache(maxsize=2)  # noqa: B019
+    def _batches_of_epoch(self, epoch: int) -> list[list[int]]:
+        """Micro-batches of rows of like length; only the last one of the epoch may hold fewer rows."""
+        order = self._order(epoch)
+        # Whole micro-batches a window, so that no window but the last leaves a smaller one.
+        window_rows = max(1, WINDOW_ROWS // self._batch_size) * self._batch_size
+        batches: list[list[int]] = []
+        for start in range(0, len(order), window_rows):
+            window = order[start : start + window_rows]
+            by_length = window[np.argsort(self._lengths_N[window], kind="stable")]
+            batches += [
+                by_length[first : first + self._batch_size].tolist()
+                for first in range(0, len(by_length), self._batch_size)
+            ]
+        # Ascending lengths would be a curriculum that nobody asked for.
+        return [batches[index] for index in permutation(len(batches), seed=self._seed, epoch=epoch)]

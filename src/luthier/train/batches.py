@@ -3,7 +3,8 @@
 Three layouts, one record:
   packed for segments    one row of exactly the pack's tokens, a plan for attention.attend_segments
   packed for varlen      one row padded to a fixed length with dummy segments, so that compiled code sees one shape
-  padded                 one row a data row, padded on the right; causal attention never looks at the padding
+  padded                 one row a data row, padded on the right, to the longest or to a fixed length; causal attention never
+                         looks at the padding
 
 Axes: B rows of the tensor, T tokens, N positions whose next token is trained, S segments.
 """
@@ -55,7 +56,7 @@ class BatchMaker:
     is_packed: bool
     pad_id: int
     fixed_tokens: int = 0
-    """Pad packs to this length (varlen layout); 0 leaves them as they are."""
+    """Pad packs (varlen layout) or padded rows to this length; 0 leaves packs as they are and pads rows to the longest."""
     fixed_segments: int = 0
     """Length of the segment table in the varlen layout."""
     most_row_tokens: int = 0
@@ -98,7 +99,7 @@ class BatchMaker:
         return {}
 
     def _padded(self, rows: list[int]) -> MicroBatch:
-        longest = max(int(self.store.lengths_N[row]) for row in rows)
+        longest = max(self.fixed_tokens, *(int(self.store.lengths_N[row]) for row in rows))
         ids = np.full((len(rows), longest), self.pad_id, dtype=np.int64)
         trained = np.zeros((len(rows), longest), dtype=bool)
         for index, row in enumerate(rows):

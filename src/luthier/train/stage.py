@@ -234,8 +234,12 @@ def make_batches(
 ) -> BatchMaker:
     """How rows become tensors; on CUDA packs get one fixed shape, so that compiled layers see one shape."""
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    if attention != VARLEN or not recipe.train.packing:
-        return BatchMaker(store, device, attention, recipe.train.packing, pad_id or 0)
+    if not recipe.train.packing:
+        is_fixed = recipe.train.padding == "fixed"
+        fixed_tokens = max(recipe.data.max_length, int(store.lengths_N.max())) if is_fixed else 0
+        return BatchMaker(store, device, attention, False, pad_id or 0, fixed_tokens=fixed_tokens)
+    if attention != VARLEN:
+        return BatchMaker(store, device, attention, True, pad_id or 0)
     longest = int(store.lengths_N.max())
     pack_tokens = max(recipe.pack_tokens(), longest)
     return BatchMaker(
@@ -253,7 +257,8 @@ def make_batches(
 def should_compile(recipe: Recipe, device: torch.device, total_steps: int) -> bool:
     """Compilation pays on CUDA for runs long enough to earn it back."""
     if recipe.train.compile == "auto":
-        return device.type == "cuda" and recipe.train.packing and total_steps >= LEAST_STEPS_TO_COMPILE
+        has_few_shapes = recipe.train.packing or recipe.train.padding == "fixed"
+        return device.type == "cuda" and has_few_shapes and total_steps >= LEAST_STEPS_TO_COMPILE
     return recipe.train.compile == "on"
 
 
@@ -280,8 +285,8 @@ def make_validator(
     pack_tokens = max(recipe.pack_tokens(), int(store.lengths_N.max()))
     longest = max(batches.most_row_tokens, int(store.lengths_N.max()))
     packs = pack_validation(store, most_rows=settings.most_rows, pack_tokens=pack_tokens)
-    fixed: dict[str, Any] = {}
-    if batches.fixed_tokens:
+    fixed: dict[str, Any] = {"fixed_tokens": 0}
+    if batches.is_packed and batches.fixed_tokens:
         fixed = {
             "fixed_tokens": pack_tokens,
             "fixed_segments": max(batches.fixed_segments, max(map(len, packs)) + pack_tokens // longest + 1),
