@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from luthier.data.convert.archive import base_name, check_member, list_members, read_member
-from luthier.data.convert.json_values import CHUNK_BYTES
 from luthier.floor.errors import DataError, EnvironmentFault
 from luthier.floor.files import sha256_of
+from luthier.text.json_values import CHUNK_BYTES
 from luthier.text.row_files import find_files
+from luthier.text.zip_archive import base_name, check_member, list_members, read_member
 
 # `conversations.json` in older exports, `conversations-000.json` and so on in newer ones.
 EXPORT_NAME = re.compile(r"conversations([-_ ]?\(?\d{1,6}\)?)?\.json", re.IGNORECASE)

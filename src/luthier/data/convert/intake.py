@@ -8,10 +8,10 @@ from typing import Any
 
 from luthier.data.convert.dialects import Dialect, fits_none, named, recognise
 from luthier.data.convert.inputs import Inputs, Part
-from luthier.data.convert.json_values import Piece, parse_record, split_lines, split_objects
 from luthier.floor.errors import DataError
 from luthier.floor.log import Listener
 from luthier.text.json_lines import HEAD_BYTES, UTF8_BOM, check_head
+from luthier.text.json_values import Piece, parse_record, split_lines, split_objects
 from luthier.text.problems import LineFault, Problems
 
 Event = tuple[str, dict[str, Any] | LineFault]

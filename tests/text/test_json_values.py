@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.data.convert import json_values
-from luthier.data.convert.json_values import Piece, parse_record, split_lines, split_objects
 from luthier.floor.errors import DataError
+from luthier.text import json_values
+from luthier.text.json_values import Piece, parse_record, split_lines, split_objects
 from luthier.text.problems import LineFault
 
 values = st.recursive(

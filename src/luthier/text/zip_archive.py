@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from luthier.data.convert.json_values import CHUNK_BYTES
 from luthier.floor.errors import DataError
 from luthier.floor.units import format_bytes
+from luthier.text.json_values import CHUNK_BYTES
 
 MOST_DIRECTORY_BYTES = 16 * 2**20  # some 150,000 names
 # JSON of conversations packs five- to tenfold; deflate reaches 1,030-fold on what is made to reach it.
