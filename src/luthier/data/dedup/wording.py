@@ -22,10 +22,10 @@ LABEL_TOKENS = 10
 KEY_BYTES = 16
 
 # Thai, Lao, Burmese, Khmer, kana, Chinese characters: written without blanks between words.
-_UNSPACED = (
+UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
+_TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]")
 _NOT_LETTERS = re.compile(r"[\W_]+")
 
 Shingle = tuple[str, str, str]

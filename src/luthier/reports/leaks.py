@@ -1,0 +1,51 @@
+"""What a search for leaks found: questions of one set that stand in the rows of another."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+LeakKind = Literal["exact", "folded", "near", "run"]
+
+
+class LeakPair(BaseModel):
+    """A row, and the question of the other set that it holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: LeakKind
+    """`exact`: the same question but for case; `folded`: but for case, signs and white space; `near`: shared shingles; `run`: words in a row."""
+    row: str
+    """`file:line` of the row looked at."""
+    text: str
+    """Its text where the two meet, cut."""
+    against: str
+    """`file:line` of the first row that asks the question."""
+    against_text: str
+    """The question, cut where it is long."""
+    jaccard: float | None
+    """Shared shingles of both questions over all of them; null where that was not what decided."""
+    run_words: int | None
+    """How many words in a row are shared; null where that was not what decided."""
+
+
+class LeakCounts(BaseModel):
+    """The books of a search for leaks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    rows: int
+    rows_leaking: int
+    """Rows that hold a question of the other set."""
+    rows_against: int
+    rows_leaked: int
+    """Rows of the other set whose question was found."""
+    kinds: dict[str, int]
+    """Of `rows_leaking`, by the strongest likeness: exact before folded, near and run."""
+    leaked_kinds: dict[str, int]
+    """Of `rows_leaked`, in the same way."""
+    rows_too_short: int
+    """Rows of the other set of fewer than eight words, which are found only where the whole question is the same or near."""
+    boilerplate_runs: int
+    """Runs of eight words that stand in more than ten questions of the other set, and so tell nothing."""
+    candidates_passed_over: int
+    """Candidates not compared, since a row had very many; 0 unless the other set repeats itself."""
