@@ -121,15 +121,20 @@ def _find_inputs(task: DedupTask) -> tuple[list[Path], list[Path]]:
 
 
 def _bands_of(task: DedupTask) -> Bands:
-    if not LOWEST_THRESHOLD <= task.threshold <= 1:
+    check_threshold(task.threshold)
+    return choose_bands(task.threshold)
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise UsageError for a Jaccard that cannot be, or at which unlike rows would count as near."""
+    if not LOWEST_THRESHOLD <= threshold <= 1:
         raise UsageError(
             "usage",
-            f"a threshold of {task.threshold:g}",
+            f"a threshold of {threshold:g}",
             where="--threshold",
             why=f"No two rows are more alike than 1; below {LOWEST_THRESHOLD} rows that share a phrase would count as the same.",
             fix=f"Choose one from {LOWEST_THRESHOLD} to 1; 0.8 is usual.",
         )
-    return choose_bands(task.threshold)
 
 
 @contextmanager
