@@ -132,14 +132,11 @@ LINES: dict[Path, list[bytes]] = {}
 
 
 def is_right(link: dict, source: Path) -> bool:
-    """Whether a dropped row is within the threshold of the row it repeats, or of the one that links it."""
+    """Whether a dropped row is within the threshold of the row that stays in its place."""
     if source not in LINES:
         LINES[source] = source.read_bytes().splitlines()
     lines = LINES[source]
-    texts = [
-        json.loads(lines[line_of(link[key]) - 1])["text"]
-        for key in ("row", "via" if "via" in link else "repeats")
-    ]
+    texts = [json.loads(lines[line_of(link[key]) - 1])["text"] for key in ("row", "repeats")]
     one, two = (set(zip(w, w[1:], w[2:], strict=False)) for w in (re.findall(r"\w+", text) for text in texts))
     return len(one & two) / len(one | two) >= THRESHOLD
 

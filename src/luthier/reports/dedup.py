@@ -31,7 +31,7 @@ class RepeatedPair(BaseModel):
     repeats: str
     repeated_text: str
     via: str | None
-    """The row through which it repeats that one, where the two themselves are further apart."""
+    """The dropped row that it is an exact copy of, where that one went too."""
 
 
 class PromptCounts(BaseModel):

@@ -29,17 +29,12 @@ class Judge:
         self._held: OrderedDict[int, Looked] = OrderedDict()
         self._shingles_held = 0
 
-    def jaccard(self, i: int, j: int) -> float:
-        """Shared shingles over all shingles."""
-        return jaccard(self._look(i)[0], self._look(j)[0])
-
     def near(self, i: int, j: int, *, labels_count: bool) -> float | None:
         """The Jaccard if it reaches the threshold; with `labels_count`, rows with different labels are never near."""
         (left, left_label), (right, right_label) = self._look(i), self._look(j)
         found = jaccard(left, right)
         if found < self.threshold or (labels_count and left_label != right_label):
             return None
-        self.pairs_confirmed += 1
         return found
 
     def _look(self, row: int) -> Looked:
@@ -71,6 +66,7 @@ def drop_against(
             return
         found = judge.near(i, j, labels_count=False)
         if found is not None:
+            judge.pairs_confirmed += 1
             verdict.drop(i, AGAINST_NEAR, j, found)
 
     candidates.walk(is_first_N, "compare with the other set", crosses, judge_pair)
@@ -95,7 +91,11 @@ def follow_twins(table: Table, verdict: Verdict, kind: int) -> None:
 def drop_near(
     table: Table, verdict: Verdict, candidates: Candidates, judge: Judge, *, budget_bytes: int
 ) -> None:
-    """Keep the first row of each cluster of near rows. Rows of conflicting prompts take no part: they are all kept."""
+    """Drop each row that is near an earlier row that stays. Rows of conflicting prompts take no part: they are all kept.
+
+    Rows that hang together through others make a cluster, and only inside of one can two rows be near; there the rows are gone
+    through in order. A row that is near dropped rows only stays, since nothing that stays says what it says.
+    """
     among_N = np.zeros(len(table), dtype=bool)
     among_N[: table.first_against] = verdict.is_kept_S
     for rows in conflicts(table, verdict.is_kept_S, budget_bytes=budget_bytes):
@@ -103,16 +103,26 @@ def drop_near(
     clusters = Clusters(len(table))
 
     def judge_pair(i: int, j: int) -> None:
-        if clusters.first_of(i) != clusters.first_of(j):
-            found = judge.near(i, j, labels_count=True)
-            if found is not None:
-                clusters.link(i, j, found)
+        if clusters.first_of(i) != clusters.first_of(j) and judge.near(i, j, labels_count=True) is not None:
+            judge.pairs_confirmed += 1
+            clusters.link(i, j)
 
     candidates.walk(among_N, "compare", clusters.may_be_apart, judge_pair)
-    for row in np.flatnonzero(clusters.parent_N != np.arange(len(table))).tolist():
-        first = clusters.first_of(row)
-        link, link_jaccard = int(clusters.link_N[row]), float(clusters.link_jaccard_N[row])
-        verdict.drop(row, NEAR, first, link_jaccard if link == first else judge.jaccard(first, row))
-        if link != first:
-            verdict.via_S[row], verdict.via_jaccard_S[row] = link, link_jaccard
+    for cluster in clusters.of_several():
+        _drop_within(cluster, verdict, candidates, judge)
     follow_twins(table, verdict, NEAR)
+
+
+def _drop_within(cluster: Array, verdict: Verdict, candidates: Candidates, judge: Judge) -> None:
+    """Of rows in order, drop each that is near one that is kept, and say which and how near."""
+    kept = np.empty(len(cluster), dtype=np.int64)
+    kept[0], kept_rows = cluster[0], 1
+    for row in cluster[1:].tolist():
+        for other in candidates.promising_for(row, kept[:kept_rows]).tolist():
+            found = judge.near(other, row, labels_count=True)
+            if found is not None:
+                verdict.drop(row, NEAR, other, found)
+                break
+        else:
+            kept[kept_rows] = row
+            kept_rows += 1

@@ -1,7 +1,7 @@
 """Find near-duplicates: rows that meet in a band are candidates, and the Jaccard of their own shingles decides.
 
 Whether two rows are linked depends on the two alone, so clusters depend neither on order nor on memory. A pair is looked at
-once, in the first band where it meets, and not at all if its rows are connected already.
+once, in the first band where it meets, and not at all if its rows are connected already. Inside of a cluster judge.py decides.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,6 @@ import numpy as np
 from luthier.data.dedup.columns import Array, equal_groups
 from luthier.data.dedup.sketch import Bands
 from luthier.data.dedup.table import INTERRUPTED, Table
-from luthier.data.dedup.verdict import NONE
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 
@@ -92,6 +91,11 @@ class Candidates:
             is_promising_P &= ~earlier_PBR.all(axis=2).any(axis=1)
         return i_P[is_promising_P], j_P[is_promising_P]
 
+    def promising_for(self, row: int, others: Array) -> Array:
+        """Those of `others` whose signatures agree with the row's often enough to be near it."""
+        agree_P = (self._signatures_NK[others] == self._signatures_NK[row]).sum(axis=1)
+        return np.asarray(others[agree_P >= self._bands.fewest_matches])
+
 
 def _as_arrays(pairs: list[tuple[int, int]]) -> tuple[Array, Array]:
     both = np.array(pairs, dtype=np.int64)
@@ -99,13 +103,10 @@ def _as_arrays(pairs: list[tuple[int, int]]) -> tuple[Array, Array]:
 
 
 class Clusters:
-    """Sets of rows that are linked, directly or through others; the first row of a set stands for it (union-find)."""
+    """Sets of rows that are linked, directly or through others; a set is known by its first row (union-find)."""
 
     def __init__(self, rows: int) -> None:
         self.parent_N = np.arange(rows, dtype=np.int64)
-        self.link_N = np.full(rows, NONE, dtype=np.int64)
-        """A row that this one was compared with and is near to."""
-        self.link_jaccard_N = np.zeros(rows, dtype=np.float64)
 
     def first_of(self, row: int) -> int:
         """The first row of a row's set."""
@@ -115,14 +116,21 @@ class Clusters:
             row = parent
         return row
 
-    def link(self, i: int, j: int, jaccard: float) -> None:
+    def link(self, i: int, j: int) -> None:
         """Join the sets of two rows that are near each other."""
-        for row, other in ((i, j), (j, i)):
-            if self.link_N[row] == NONE:
-                self.link_N[row], self.link_jaccard_N[row] = other, jaccard
         low, high = sorted((self.first_of(i), self.first_of(j)))
         self.parent_N[high] = low
 
     def may_be_apart(self, i_P: Array, j_P: Array) -> Array:
         """False only for pairs that are surely in one set: a cheap look for many pairs at once."""
         return np.asarray(self.parent_N[i_P] != self.parent_N[j_P])
+
+    def of_several(self) -> Iterator[Array]:
+        """The rows of each set of two or more, ascending; sets come in the order of their first rows."""
+        later = np.flatnonzero(self.parent_N != np.arange(len(self.parent_N)))
+        firsts = np.array([self.first_of(row) for row in later.tolist()], dtype=np.int64)
+        order = np.argsort(firsts, kind="stable")
+        later, firsts = later[order], firsts[order]
+        starts = np.flatnonzero(np.diff(firsts, prepend=-1))
+        for members in np.split(later, starts)[1:]:
+            yield np.concatenate([[self.first_of(int(members[0]))], members])

@@ -22,7 +22,7 @@ class Verdict:
     """The row that stays; NONE for a kept row."""
     jaccard_S: Array
     via_S: Array
-    """Where a row repeats another through a third: that one, near enough to the row itself; else NONE."""
+    """Of an exact copy of a row that was dropped too: that one; else NONE."""
     via_jaccard_S: Array
 
     @classmethod
