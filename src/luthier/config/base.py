@@ -42,6 +42,10 @@ def _no_address(value: str) -> str:
     return value
 
 
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 # The bounds stand before the conversion, or pydantic leaves them out of the JSON Schema.
 _FROM_TEXT = BeforeValidator(_number_from_text)
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), _FROM_TEXT]
@@ -53,3 +57,5 @@ CountOrZero = Annotated[int, Field(ge=0, le=2**40)]
 Text = Annotated[str, AfterValidator(_plain), Field(min_length=1)]
 PathOrId = Annotated[Text, AfterValidator(_no_address)]
 Texts = Annotated[tuple[Text, ...], Strict(False)]
+# A single text may stand for a list of one.
+TextOrTexts = Annotated[tuple[Text, ...], Strict(False), BeforeValidator(_listed)]

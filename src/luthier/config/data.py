@@ -1,20 +1,85 @@
 """The rows to train on, and how they become tokens."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from luthier.config.base import Count, FractionBelowOne, PathOrId, Section, Text
+from pydantic import Field, Strict, model_validator
+
+from luthier.config.base import Count, FractionBelowOne, PathOrId, Positive, Section, Text, TextOrTexts
 from luthier.config.clean import CleanConfig
 
 Format = Literal["auto", "prompt_completion", "messages", "text"]
+
+
+FileFormat = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "text"]
+MOST_TIMES_SEEN = 1000
+
+
+class ColumnsConfig(Section):
+    """Which columns or fields of a file make a row. Without any, a format's own fields are read, or the usual names of questions and answers."""
+
+    prompt: TextOrTexts = ()
+    """What is asked. Of several, the first must be there; the others follow after a blank line where they say something."""
+    completion: TextOrTexts = ()
+    """What is answered."""
+    messages: TextOrTexts = ()
+    """The conversation."""
+    text: TextOrTexts = ()
+    """The text of a row of text; several are joined with blank lines."""
+
+    @model_validator(mode="after")
+    def _make_one_row(self) -> Self:
+        if bool(self.prompt) != bool(self.completion):
+            raise ValueError("prompt and completion go together: name the columns of both")
+        if sum(bool(names) for names in (self.prompt, self.messages, self.text)) > 1:
+            raise ValueError(
+                "prompt and completion, messages, and text are three kinds of row: name the columns of one"
+            )
+        return self
+
+    def of_field(self) -> dict[str, tuple[str, ...]]:
+        """The columns by the field of a row that they make."""
+        return {
+            "prompt": self.prompt,
+            "completion": self.completion,
+            "messages": self.messages,
+            "text": self.text,
+        }
+
+
+class SourceConfig(Section):
+    """One of several sources of rows, and how much of it is seen."""
+
+    path: PathOrId
+    """A file, a folder of files, or a dataset id of the Hugging Face hub."""
+    pattern: Text = "*.jsonl"
+    """Which files of a folder to read."""
+    file_format: FileFormat = "auto"
+    """What the files are. `auto` goes by the endings of their names."""
+    columns: ColumnsConfig = ColumnsConfig()
+    """Which columns make a row."""
+    weight: Annotated[Positive, Field(le=MOST_TIMES_SEEN)] = 1.0
+    """How often each row is seen in an epoch: 1 once, 2 twice, 0.25 a quarter of the rows, always the same ones."""
+    name: Text | None = None
+    """What reports call it; the path if nothing is given."""
+    revision: Text | None = None
+    """A commit of a hub dataset."""
+    hub_split: Text = "train"
+    """The split of a hub dataset."""
 
 
 class DataConfig(Section):
     """Where the rows lie and how they become tokens."""
 
     path: PathOrId = "./data"
-    """A JSONL file, a folder of them, or a dataset id of the Hugging Face hub."""
+    """A file of rows, a folder of them, or a dataset id of the Hugging Face hub."""
     pattern: Text = "*.jsonl"
     """Which files of a folder to read."""
+    file_format: FileFormat = "auto"
+    """What the files are. `auto` goes by the endings of their names, and takes lines of JSON where they tell nothing."""
+    columns: ColumnsConfig = ColumnsConfig()
+    """Which columns make a row."""
+    sources: Annotated[tuple[SourceConfig, ...], Strict(False)] = ()
+    """Several sources instead of `path`, each a section: path, pattern, file_format, columns, weight, name, revision, hub_split."""
     format: Format = "auto"
     """What a row holds. `auto` goes by the fields of the first row and refuses rows that differ."""
     revision: Text | None = None

@@ -95,6 +95,8 @@ def takes(setting: Setting, schema: Schema) -> str:
 
 
 def _words_of(node: Schema) -> str:
+    if "$ref" in node:
+        return "a section"
     if "anyOf" in node:
         return " or ".join(_words_of(inner) for inner in node["anyOf"])
     if "const" in node:

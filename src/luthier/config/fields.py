@@ -96,6 +96,21 @@ def section_of(annotation: Any) -> type[Section] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
 
 
+def item_section(annotation: Any) -> type[Section] | None:
+    """The section that the items of a list are, if they are sections."""
+    inner = [section_of(argument) or item_section(argument) for argument in get_args(annotation)]
+    return next((section for section in inner if section is not None), None)
+
+
+def annotation_in(section: type[Section], path: tuple[str, ...]) -> Any:
+    """What a setting takes that lies inside an item of a list, `("columns", "text")`; None if there is none."""
+    info = section.model_fields.get(path[0]) if path else None
+    if info is None:
+        return None
+    inner = section_of(info.annotation)
+    return annotation_in(inner, path[1:]) if inner is not None and len(path) > 1 else info.annotation
+
+
 def choices_of(annotation: Any) -> tuple[Any, ...]:
     """The values that a Literal allows, wherever it is wrapped, also of a list's items; empty if there is none."""
     origin = get_origin(annotation)

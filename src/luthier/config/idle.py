@@ -34,6 +34,10 @@ def _looks_for_nothing_personal(recipe: Recipe) -> bool:
     return (clean.personal.action or ("report" if clean.preset == "standard" else "off")) == "off"
 
 
+def _has_sources(recipe: Recipe) -> bool:
+    return bool(recipe.data.sources)
+
+
 def _judges_no_page(recipe: Recipe) -> bool:
     quality = recipe.data.clean.quality
     return not (quality.gopher_repetition or quality.gopher_quality or quality.c4)
@@ -51,6 +55,9 @@ RULES = (
     Rule("train.schedule.decay_fraction", lambda recipe: recipe.train.schedule.kind != "wsd", "only train.schedule.kind wsd decays at the end"),
     Rule("train.schedule.lr_floor_fraction", lambda recipe: recipe.train.schedule.kind == "constant", "a constant rate never falls"),
     Rule("data.validation_fraction", lambda recipe: recipe.data.validation_path is not None, "data.validation_path names the validation rows"),
+    Rule("data.path", _has_sources, "data.sources names the rows"),
+    Rule("data.revision", _has_sources, "each of data.sources has a revision of its own"),
+    Rule("data.hub_split", _has_sources, "each of data.sources has a hub_split of its own"),
     Rule("data.clean.personal.kinds", _looks_for_nothing_personal, "data.clean.personal.action is off"),
     Rule("data.clean.quality.skip_rules", _judges_no_page, "none of the published rules is on"),
     Rule("data.clean.language.among", _keeps_every_language, "data.clean.language.keep names no language"),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from luthier.config.dialects import GUIDE, Entry, KeyPath
-from luthier.config.fields import METHODS, choices_of, section_names, settings
+from luthier.config.fields import METHODS, annotation_in, choices_of, item_section, section_names, settings
 from luthier.config.problems import Problem, show
 from luthier.floor.lookup import did_you_mean, nearest
 
@@ -127,6 +127,10 @@ def _words(finding: Mapping[str, Any], path: KeyPath, value: Any) -> tuple[str, 
         return "cfg-range", _choose(value, _choices(path))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return "cfg-range", _choose(value, tuple(METHODS))
+    if kind == "missing":
+        return "cfg-missing", "is missing"
+    if kind == "extra_forbidden":
+        return "cfg-unknown", f"is not a setting of an item{_suggest_in_item(path)}"
     if kind in _LEAST:
         return "cfg-range", _LEAST[kind].format(**_bounds(finding))
     return "cfg-type", _TYPES.get(kind, str(finding["msg"]))
@@ -139,7 +143,18 @@ def _bounds(finding: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _choices(path: KeyPath) -> tuple[Any, ...]:
-    return choices_of(settings()[".".join(_leaf_of(path))].info.annotation)
+    leaf = _leaf_of(path)
+    annotation = settings()[".".join(leaf)].info.annotation
+    item = item_section(annotation)
+    inside = path[len(leaf) + 1 :]  # behind the number of the item
+    return choices_of(annotation_in(item, inside) if item is not None and inside else annotation)
+
+
+def _suggest_in_item(path: KeyPath) -> str:
+    """The setting of a list's item that was meant."""
+    leaf = _leaf_of(path)
+    item = item_section(settings()[".".join(leaf)].info.annotation) if leaf else None
+    return did_you_mean(path[-1], item.model_fields) if item is not None else ""
 
 
 def _choose(value: Any, choices: Sequence[Any]) -> str:
@@ -182,7 +197,7 @@ def _name_and_place(path: KeyPath, entries: Mapping[KeyPath, Entry]) -> tuple[st
     leaf = _leaf_of(path) or path
     entry = entries.get(leaf)
     name = entry.spelt if entry is not None else ".".join(leaf)
-    items = "".join(f"[{part}]" for part in path[len(leaf) :])
+    items = "".join(f"[{part}]" if part.isdecimal() else f".{part}" for part in path[len(leaf) :])
     return f"{name}{items}", entry.place if entry is not None else ""
 
 

@@ -92,6 +92,24 @@ ADVICE: dict[str, Advice] = {
         "A file saved as Latin-1 or UTF-16.",
         "Convert it: `iconv -f latin1 -t utf-8 old.jsonl > new.jsonl`.",
     ),
+    "data-csv": Advice(
+        "A line with more fields than the header; a quotation mark that opens a field and is never closed; a column named twice.",
+        "Open the file at the line of the message. Inside a field in quotation marks, one is written `\"\"`. A program that"
+        " writes CSV (a spreadsheet, pandas, Python's csv module) does it by itself.",
+    ),
+    "data-table": Advice(
+        "A Parquet file whose end is missing; another kind of file under that name; a page whose checksum is wrong.",
+        "Fetch the file again, and compare its size or hash with what its publisher says.",
+    ),
+    "data-document": Advice(
+        "A PDF that is encrypted or holds scanned pages only; a .docx that is none; a page that takes a minute to read.",
+        "Open the document. Save it anew, without a password, or as text; leave it out with `data.pattern`.",
+    ),
+    "data-source": Advice(
+        "`data.sources` names the same file twice, one source holds conversations and another texts, or two have the same name.",
+        "Raise the `weight` of a source instead of naming it twice. Rows of different kinds need trainings of their own, or"
+        " `luthier data convert` makes one kind of them.",
+    ),
     "data-trunc": Advice(
         "A download or a program that ended in the middle of the last line.",
         "Fetch or write the file again; if the rest is what you want, remove the last line: `sed -i '$d' FILE`.",
@@ -215,6 +233,11 @@ ADVICE: dict[str, Advice] = {
     ),
     "env-permission": Advice("A folder that belongs to somebody else.", "`ls -ld FOLDER`, then make it yours or choose another."),
     "env-extra": Advice("`train.log.trackers: [wandb]` without wandb installed.", "Type the install line of the message."),
+    "env-endpoint": Advice(
+        "A server that was not started; a key that is not valid; a model that the endpoint does not know; a redirect.",
+        "Read what the endpoint said, mend `--endpoint`, `--model` or the key, and type the same line again: answers that came"
+        " are kept. A redirect is never followed; name the address that it gives.",
+    ),
     "env-network": Advice(
         "No route to the hub.",
         "Use local folders for `model.name` and `data.path`; with HF_HUB_OFFLINE=1 nothing tries the network.",

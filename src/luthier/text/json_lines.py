@@ -8,11 +8,11 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
-from luthier.floor.errors import DataError, EnvironmentFault
 from luthier.floor.units import format_bytes
 from luthier.text.problems import LineFault
+from luthier.text.row_files import reading
 
 LONGEST_LINE_BYTES = 10 * 2**20
 # Chat rows with tool schemas reach about 15 levels; Python's parser recurses once a level and gives up near 1,000.
@@ -41,26 +41,21 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
     A line beyond LONGEST_LINE_BYTES comes with so many bytes and one more, the rest is skipped unread.
     Raises DataError if the file is gone, EnvironmentFault if it may not or cannot be read.
     """
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE_BYTES + 2), b""), start=1):
-                is_ended = line.endswith(b"\n")
-                content = line[:-1].removesuffix(b"\r") if is_ended else line
-                while not is_ended and (rest := file.readline(2**20)):
-                    is_ended = rest.endswith(b"\n")
-                if number == 1:
-                    content = content.removeprefix(UTF8_BOM)
-                if content and not content.isspace():
-                    yield number, content, is_ended
-    except FileNotFoundError as fault:
-        raise DataError("data-missing", f"the file {path} is gone", where=str(path)) from fault
-    except PermissionError as fault:
-        fix = f"Make it readable: chmod u+r {path}"
-        raise EnvironmentFault("env-permission", f"may not read {path}", where=str(path), fix=fix) from fault
-    except OSError as fault:
-        raise EnvironmentFault(
-            "env-disk", f"cannot read {path}: {fault.strerror}", where=str(path)
-        ) from fault
+    with reading(path), open(path, "rb") as file:
+        yield from lines_of(file)
+
+
+def lines_of(file: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
+    """The same of a stream that is open."""
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE_BYTES + 2), b""), start=1):
+        is_ended = line.endswith(b"\n")
+        content = line[:-1].removesuffix(b"\r") if is_ended else line
+        while not is_ended and (rest := file.readline(2**20)):
+            is_ended = rest.endswith(b"\n")
+        if number == 1:
+            content = content.removeprefix(UTF8_BOM)
+        if content and not content.isspace():
+            yield number, content, is_ended
 
 
 def check_head(head: bytes, path: Path) -> None:
@@ -87,7 +82,7 @@ def parse_object(line: bytes, *, is_ended: bool, path: Path) -> dict[str, Any]:
         raise LineFault("data-line", f"the line is longer than {format_bytes(LONGEST_LINE_BYTES)}")
     if (nul_at := line.find(b"\0")) >= 0:
         raise LineFault("data-json", f"a NUL byte at byte {nul_at + 1}; the file is damaged or no text")
-    text = _decode(line, path)
+    text = decode_line(line, path)
     check_depth(line)
     try:
         value = _DECODER.decode(text)
@@ -115,7 +110,8 @@ def check_depth(line: bytes) -> None:
             )
 
 
-def _decode(line: bytes, path: Path) -> str:
+def decode_line(line: bytes, path: Path) -> str:
+    """The text of a line; raises LineFault (data-enc) naming the byte that is no UTF-8, and what it may be."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as fault:

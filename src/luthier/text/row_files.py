@@ -1,6 +1,8 @@
 """Find the files that a data path and a pattern name, and refuse what is no file of rows."""
 
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from luthier.floor.errors import DataError, EnvironmentFault
@@ -39,6 +41,21 @@ def find_files(path: Path, pattern: str, *, by_recipe: bool = True) -> list[Path
             raise _missing(file, by_recipe=by_recipe)
         _check_file(file, file.stat().st_mode)
     return found
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn the system's refusals to read `path` into DataError where it is gone, EnvironmentFault otherwise."""
+    try:
+        yield
+    except FileNotFoundError as fault:
+        raise DataError("data-missing", f"the file {path} is gone", where=str(path)) from fault
+    except PermissionError as fault:
+        fix = f"Make it readable: chmod u+r {path}"
+        raise EnvironmentFault("env-permission", f"may not read {path}", where=str(path), fix=fix) from fault
+    except OSError as fault:
+        what = f"cannot read {path}: {fault.strerror or fault}"
+        raise EnvironmentFault("env-disk", what, where=str(path)) from fault
 
 
 def _check_file(path: Path, mode: int) -> None:

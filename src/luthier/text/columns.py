@@ -1,0 +1,82 @@
+"""Make the fields of a row out of the columns that a file has: those that the recipe names, or those that are recognised.
+
+Recognised are the names that data sets of questions and answers use. Nothing here judges what the columns hold.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from luthier.floor.lookup import did_you_mean
+from luthier.text.problems import LineFault
+from luthier.text.row_shapes import FIELDS, RowKind, describe
+
+# Whoever writes `instruction` may give an input to it; both together are what is asked.
+INSTRUCTION, GIVEN = "instruction", ("input", "context")
+INSTRUCTION_ANSWERS = ("output", "response", "completion", "answer")
+QUESTIONS = ("question", "query", "input")
+ANSWERS = ("answer", "response", "target", "output")
+KNOWN_COLUMNS = tuple(dict.fromkeys([INSTRUCTION, *GIVEN, *INSTRUCTION_ANSWERS, *QUESTIONS, *ANSWERS]))
+BETWEEN = "\n\n"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Of each field of a row, the columns that it is made of: the first must be there, further ones follow where they say something."""
+
+    of_field: Mapping[str, tuple[str, ...]]
+    kind: RowKind
+
+    @property
+    def used(self) -> frozenset[str]:
+        """Every column that is read."""
+        return frozenset(name for names in self.of_field.values() for name in names)
+
+    def pick(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of the row. Raises LineFault (data-field) if a column is not there, or one of several holds no text."""
+        return {field: _join(fields, names) for field, names in self.of_field.items()}
+
+
+def named_columns(of_field: Mapping[str, Sequence[str]]) -> Columns | None:
+    """The columns that a recipe names, `{"prompt": ["question"], ...}`; None if it names none."""
+    given = {field: tuple(names) for field, names in of_field.items() if names}
+    kind = next((kind for kind, names in FIELDS.items() if set(names) == given.keys()), None)
+    return Columns(given, kind) if kind else None
+
+
+def recognise_columns(fields: Mapping[str, Any]) -> Columns | None:
+    """The columns that ask and answer, by their names; None if there are none, or if the row has a format's own fields."""
+    if any(all(name in fields for name in names) for names in FIELDS.values()):
+        return None
+    if INSTRUCTION in fields and (answer := _first(INSTRUCTION_ANSWERS, fields)):
+        return Columns({"prompt": (INSTRUCTION, *GIVEN), "completion": (answer,)}, "prompt_completion")
+    question, answer = _first(QUESTIONS, fields), _first(ANSWERS, fields)
+    if question and answer:
+        return Columns({"prompt": (question,), "completion": (answer,)}, "prompt_completion")
+    return None
+
+
+def _first(names: Sequence[str], fields: Mapping[str, Any]) -> str | None:
+    return next((name for name in names if name in fields), None)
+
+
+def _join(fields: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    first, *others = names
+    if first not in fields:
+        has = ", ".join(str(name)[:40] for name in list(fields)[:8])
+        hint = did_you_mean(first, fields)
+        raise LineFault("data-field", f"lacks the column {first!r}; it has: {has}{hint}")
+    value = _as_text(fields[first])
+    said = [(name, _as_text(fields[name])) for name in others if fields.get(name) not in (None, "")]
+    if not said:
+        return value
+    for name, text in [(first, value), *said]:
+        if not isinstance(text, str):
+            raise LineFault("data-field", f"{name!r} is {describe(text)}, not text")
+    return BETWEEN.join(text for text in (value, *(text for _, text in said)) if text.strip())
+
+
+def _as_text(value: Any) -> Any:
+    """A number as Python writes it, since tables hold labels and sums as numbers; anything else as it is."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return str(value) if is_number else value

@@ -1,0 +1,55 @@
+"""Which reader reads which file: by the ending of its name, or by the format that the recipe names.
+
+Adding a format: one reader, one row here, one choice in config/data.py, its test.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from luthier.config.data import FileFormat
+from luthier.text.problems import Problems
+from luthier.text.readers.arrow import read_arrow, read_parquet
+from luthier.text.readers.compressed import ending_of
+from luthier.text.readers.json_rows import read_json_lines, read_json_values
+from luthier.text.readers.record import Reader, Record
+from luthier.text.readers.tables import read_table
+from luthier.text.readers.texts import read_text
+
+READERS: Mapping[FileFormat, Reader] = {
+    "jsonl": read_json_lines,
+    "json": read_json_values,
+    "csv": read_table,
+    "tsv": read_table,
+    "parquet": read_parquet,
+    "arrow": read_arrow,
+    "text": read_text,
+}
+ENDINGS: Mapping[str, FileFormat] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+    ".markdown": "text",
+}
+
+
+def format_of(path: Path) -> FileFormat:
+    """The format of a file by its name; a name that tells nothing is taken for lines of JSON."""
+    return ENDINGS.get(ending_of(path), "jsonl")
+
+
+def read_records(path: Path, problems: Problems, *, file_format: FileFormat = "auto") -> Iterator[Record]:
+    """The records of a file, one at a time; what is wrong with any of them goes to `problems`.
+
+    Raises DataError or EnvironmentFault if the file is gone or may not be read, or if its format needs a library that is not there.
+    """
+    chosen = format_of(path) if file_format == "auto" else file_format
+    yield from READERS[chosen](path, problems)
