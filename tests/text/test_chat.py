@@ -12,7 +12,7 @@ from luthier.floor.errors import DataError, LuthierError, ModelError
 from luthier.text.chat import ChatRenderer
 from luthier.text.render import Renderer
 from luthier.text.rows import Message, Row
-from luthier.text.template import TemplateRenderer
+from luthier.text.template import Conversation, TemplateRenderer
 from tests.text.chat_styles import CHATML, FORGETFUL, GEMMA, LLAMA_3, MISTRAL, STYLES, Style, make_tokenizer
 
 
@@ -218,7 +218,7 @@ class TestHostileTemplates:
 
     def render(self, template: str, **limits: float) -> object:
         with TemplateRenderer(make_tokenizer(CHATML, template), **limits) as renderer:  # type: ignore[arg-type]
-            return renderer.render([((Message("user", "hi"),), True)])[0]
+            return renderer.render([Conversation((Message("user", "hi"),), wants_prompt=True)])[0]
 
     def test_nested_loops_are_ended_by_the_clock(self) -> None:
         loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"

@@ -59,7 +59,8 @@ def why_empty(row: Row) -> str | None:
     if row.kind == "messages":
         if not row.messages:
             return "no messages"
-        said = any(message.role == "assistant" and message.content.strip() for message in row.messages)
+        answers = [message for message in row.messages if message.role == "assistant"]
+        said = any(answer.content.strip() or answer.tool_calls for answer in answers)
         return None if said else "no answer"
     if not row.prompt.strip():
         return "empty prompt"

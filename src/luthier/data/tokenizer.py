@@ -60,9 +60,7 @@ def _training_texts(recipe: Recipe, sources: Sources, stop: StopFlag) -> Iterato
 
 def texts_of(row: Row) -> list[str]:
     """The texts that a row says, none of them empty."""
-    return [
-        text for text in (row.prompt, row.completion, row.text, *(m.content for m in row.messages)) if text
-    ]
+    return [text for text in row.texts() if text]
 
 
 def check_ids_fit_model(recipe: Recipe, store: TokenStore, tokenizer_folder: Path) -> None:

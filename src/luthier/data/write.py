@@ -182,7 +182,7 @@ class SplitStore:
 
 def count_characters(row: Row) -> int:
     """How long the texts of a row are."""
-    return len(row.prompt) + len(row.completion) + len(row.text) + sum(len(m.content) for m in row.messages)
+    return sum(map(len, row.texts()))
 
 
 class _Progress:

@@ -6,7 +6,8 @@ White space after the token that ends the turn carries no loss: nobody generates
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -15,21 +16,25 @@ from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
 from luthier.text.encode import encode_ids, encode_texts
+from luthier.text.outline import Outline, outline_of
 from luthier.text.problems import LineFault, Problems
-from luthier.text.row_shapes import Message, Row
+from luthier.text.row import Message, Row
 from luthier.text.scaffold import (
+    NO_TOOLS,
+    NO_TOOLS_FIX,
     UNSTABLE,
     UNSTABLE_FIX,
     RenderedTurn,
     Scaffold,
     build_scaffold,
-    with_placeholders,
 )
 from luthier.text.template import Conversation, TemplateRefusal, TemplateRenderer
 from luthier.text.tokenizer import TURN_ENDS
 
 Mask = npt.NDArray[np.bool_]
 Messages = tuple[Message, ...]
+# Conversations without tools share a few scaffolds; with them nearly every one has its own, which nobody asks for again.
+MOST_SCAFFOLDS = 4096
 
 
 def as_messages(row: Row) -> Messages:
@@ -38,6 +43,25 @@ def as_messages(row: Row) -> Messages:
         return (Message("user", row.prompt), Message("assistant", row.completion))
     answers = [number for number, message in enumerate(row.messages) if message.role == "assistant"]
     return row.messages[: answers[-1] + 1] if answers else row.messages
+
+
+def learnt_turns(messages: Messages, train_on: Literal["all", "last"]) -> list[int]:
+    """The numbers of the assistant's turns that carry loss: all or the last, and of these none whose weight is 0."""
+    answers = [number for number, message in enumerate(messages) if message.role == "assistant"]
+    chosen = answers[-1:] if train_on == "last" else answers
+    return [number for number in chosen if messages[number].is_learnt]
+
+
+@dataclass(frozen=True)
+class _Talk:
+    """A row on its way: its conversation, the turns that are learnt, and the texts that the template makes of it."""
+
+    row: Row
+    messages: Messages
+    learnt: list[int]
+    wanted: list[Conversation]
+    """The whole conversation, then for each learnt turn what comes before it and what ends with it."""
+    texts: list[str] = field(default_factory=list)
 
 
 class ChatRenderer:
@@ -49,7 +73,7 @@ class ChatRenderer:
         self._tokenizer = tokenizer
         self._train_on = train_on
         self._template = TemplateRenderer(tokenizer)
-        self._scaffolds: dict[tuple[str, ...], Scaffold] = {}
+        self._scaffolds: dict[Hashable, Scaffold] = {}
         ends = {
             id: token.content
             for id, token in tokenizer.added_tokens_decoder.items()
@@ -63,59 +87,47 @@ class ChatRenderer:
     def render(self, rows: Sequence[Row]) -> tuple[list[npt.NDArray[np.int64]], list[Mask]]:
         """Ids and masks of each row. Raises DataError listing every row that the template or the masks refuse."""
         problems = Problems()
-        conversations = [as_messages(row) for row in rows]
-        turns = [self._trained_turns(messages) for messages in conversations]
-        texts = self._texts(rows, conversations, turns, problems)
-        problems.raise_if_any()
+        talks = self._talks(rows, problems)
         encodings = encode_texts(
-            self._tokenizer, [parts[0] for parts in texts], control_tokens=True, offsets=True
+            self._tokenizer, [talk.texts[0] for talk in talks], control_tokens=True, offsets=True
         )
-        prefixes = iter(self._prefix_ids([part for parts in texts for part in parts[1:]]))
+        prefixes = self._prefix_ids(talks, encodings)
         masks: list[Mask] = []
-        for row, messages, numbers, parts, encoding in zip(
-            rows, conversations, turns, texts, encodings, strict=True
-        ):
-            pairs = [(next(prefixes), next(prefixes)) for _ in numbers]
+        for talk, encoding in zip(talks, encodings, strict=True):
+            pairs = [(prefixes[before], prefixes[after]) for before, after in _pairs(talk.texts)]
             try:
-                masks.append(self._mask(messages, numbers, parts, encoding, pairs))
+                self._check_start(encoding)
+                masks.append(self._mask(talk, encoding, pairs))
             except LineFault as fault:
-                problems.add(row.origin, fault)
+                problems.add(talk.row.origin, fault)
         problems.raise_if_any()
         return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings], masks
 
     def render_prompts(self, rows: Sequence[Row]) -> list[list[int]]:
         """What an answer to each row starts from: the turns before the last answer, and the header of that answer."""
-        conversations = [as_messages(row) for row in rows]
-        before = [m[:-1] if m and m[-1].role == "assistant" else m for m in conversations]
-        return encode_ids(
-            self._tokenizer, self._render(rows, [(m, True) for m in before]), control_tokens=True
-        )
+        wanted = []
+        for row in rows:
+            messages = as_messages(row)
+            before = messages[:-1] if messages and messages[-1].role == "assistant" else messages
+            wanted.append(Conversation(before, wants_prompt=True, tools=row.tools))
+        return encode_ids(self._tokenizer, self._render(rows, wanted), control_tokens=True)
 
-    def _trained_turns(self, messages: Messages) -> list[int]:
-        answers = [number for number, message in enumerate(messages) if message.role == "assistant"]
-        return answers[-1:] if self._train_on == "last" else answers
-
-    def _texts(
-        self,
-        rows: Sequence[Row],
-        conversations: Sequence[Messages],
-        turns: Sequence[Sequence[int]],
-        problems: Problems,
-    ) -> list[list[str]]:
-        """For each row its full text, then for each trained turn the text up to its header and the text up to its end."""
-        wanted = [
-            [(messages, False), *(part for number in numbers for part in _parts(messages, number))]
-            for messages, numbers in zip(conversations, turns, strict=True)
-        ]
-        answers = iter(self._template.render([part for parts in wanted for part in parts]))
-        texts = []
-        for row, parts in zip(rows, wanted, strict=True):
-            found = [next(answers) for _ in parts]
+    def _talks(self, rows: Sequence[Row], problems: Problems) -> list[_Talk]:
+        """The rows with their texts. Raises DataError listing the rows that the template refuses."""
+        talks = []
+        for row in rows:
+            messages = as_messages(row)
+            learnt = learnt_turns(messages, self._train_on)
+            talks.append(_Talk(row, messages, learnt, _wanted(messages, learnt, row.tools)))
+        answers = iter(self._template.render([each for talk in talks for each in talk.wanted]))
+        for talk in talks:
+            found = [next(answers) for _ in talk.wanted]
             refusal = next((text for text in found if isinstance(text, TemplateRefusal)), None)
             if refusal:
-                problems.add(row.origin, _refused(refusal))
-            texts.append([str(text) for text in found])
-        return texts
+                problems.add(talk.row.origin, _refused(refusal))
+            talk.texts.extend(map(str, found))
+        problems.raise_if_any()
+        return talks
 
     def _render(self, rows: Sequence[Row], conversations: Sequence[Conversation]) -> list[str]:
         problems, texts = Problems(), []
@@ -126,32 +138,39 @@ class ChatRenderer:
         problems.raise_if_any()
         return texts
 
-    def _prefix_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return encode_ids(self._tokenizer, texts, control_tokens=True)
+    def _prefix_ids(self, talks: Sequence[_Talk], encodings: Sequence[Encoding]) -> dict[str, list[int]]:
+        """The ids of every text up to a turn; a text that is the whole conversation has been encoded already."""
+        ids_of = {
+            talk.texts[0]: encoding.ids
+            for talk, encoding in zip(talks, encodings, strict=True)
+            if talk.texts[0] in talk.texts[1:]
+        }
+        texts = [text for talk in talks for text in talk.texts[1:] if text not in ids_of]
+        ids_of.update(zip(texts, encode_ids(self._tokenizer, texts, control_tokens=True), strict=True))
+        return ids_of
 
-    def _mask(
-        self,
-        messages: Messages,
-        numbers: Sequence[int],
-        texts: Sequence[str],
-        encoding: Encoding,
-        prefixes: Sequence[tuple[list[int], list[int]]],
-    ) -> Mask:
+    def _check_start(self, encoding: Encoding) -> None:
+        """Raise LineFault if the text begins twice: models are hurt by a second begin-of-text token."""
+        bos = self._tokenizer.bos_token_id
+        if bos is not None and encoding.ids[:2] == [bos, bos]:
+            what = f"the chat template begins the text with two {self._tokenizer.bos_token} tokens"
+            raise LineFault("data-template", what, fix=BOS_FIX)
+
+    def _mask(self, talk: _Talk, encoding: Encoding, prefixes: Sequence[tuple[list[int], list[int]]]) -> Mask:
         """Both derivations, compared. Raises LineFault (data-mask) showing where they part."""
-        if not numbers:
+        if not talk.learnt:
             return np.zeros(len(encoding.ids), dtype=bool)
-        if not all(texts[0].startswith(text) for text in texts[1:]):
+        if not all(talk.texts[0].startswith(text) for text in talk.texts[1:]):
             raise LineFault("data-mask", UNSTABLE, fix=UNSTABLE_FIX)
-        by_offsets = self._mask_by_offsets(messages, numbers, texts[0], encoding)
+        by_offsets = self._mask_by_offsets(talk, encoding)
         by_prefixes = self._mask_by_prefixes(np.array(encoding.ids, dtype=np.int64), prefixes)
         if not np.array_equal(by_offsets, by_prefixes):
             raise LineFault("data-mask", _picture(encoding, by_offsets, by_prefixes), fix=MASK_FIX)
         return by_offsets
 
-    def _mask_by_offsets(
-        self, messages: Messages, numbers: Sequence[int], text: str, encoding: Encoding
-    ) -> Mask:
-        spans = self._scaffold(messages, numbers).fill(text, [message.content for message in messages])
+    def _mask_by_offsets(self, talk: _Talk, encoding: Encoding) -> Mask:
+        outline = outline_of(talk.messages)
+        spans = self._scaffold(talk, outline).fill(talk.texts[0], outline.holes)
         if spans is None:
             raise LineFault("data-mask", REWRITTEN, fix=MASK_FIX)
         # A token belongs to where it ends: tokenizers may leave white space out of the start of an offset.
@@ -171,28 +190,46 @@ class ChatRenderer:
             mask[start : start + int(ended_at[-1]) + 1 if len(ended_at) else start] = True
         return mask
 
-    def _scaffold(self, messages: Messages, numbers: Sequence[int]) -> Scaffold:
-        """The scaffold of this sequence of roles; templates see nothing else of a conversation with placeholders."""
-        roles = tuple(message.role for message in messages)
-        if roles not in self._scaffolds:
-            blank = tuple(with_placeholders(messages))
-            wanted = [(blank, False), *(part for number in numbers for part in _parts(blank, number))]
-            texts = self._template.render(wanted)
-            refusal = next((text for text in texts if isinstance(text, TemplateRefusal)), None)
-            if refusal:
-                raise _refused(refusal)
-            found = [str(text) for text in texts]
-            turns = [
-                RenderedTurn(number, found[1 + 2 * place], found[2 + 2 * place])
-                for place, number in enumerate(numbers)
-            ]
-            self._scaffolds[roles] = build_scaffold(found[0], turns, self._end_pattern)
-        return self._scaffolds[roles]
+    def _scaffold(self, talk: _Talk, outline: Outline) -> Scaffold:
+        """The scaffold of conversations that differ in nothing but what is said. Raises LineFault (data-template, data-mask)."""
+        key = (outline.structure, tuple(talk.learnt), talk.row.tools)
+        found = self._scaffolds.get(key)
+        if found is None:
+            if len(self._scaffolds) >= MOST_SCAFFOLDS:
+                self._scaffolds.clear()
+            found = self._scaffolds[key] = self._build_scaffold(talk, outline)
+        return found
+
+    def _build_scaffold(self, talk: _Talk, outline: Outline) -> Scaffold:
+        wanted = _wanted(outline.messages, talk.learnt, talk.row.tools)
+        if talk.row.tools:
+            wanted.append(Conversation(outline.messages))
+        texts = self._template.render(wanted)
+        refusal = next((text for text in texts if isinstance(text, TemplateRefusal)), None)
+        if refusal:
+            raise _refused(refusal)
+        full, *parts = map(str, texts)
+        if talk.row.tools and parts.pop() == full:
+            raise LineFault("data-template", NO_TOOLS, fix=NO_TOOLS_FIX)
+        turns = [
+            RenderedTurn(number, before, after)
+            for number, (before, after) in zip(talk.learnt, _pairs([full, *parts]), strict=True)
+        ]
+        return build_scaffold(full, turns, outline.holes, self._end_pattern)
 
 
-def _parts(messages: Messages, number: int) -> tuple[Conversation, Conversation]:
-    """A conversation up to the header of turn `number`, and up to the end of that turn."""
-    return (messages[:number], True), (messages[: number + 1], False)
+def _wanted(messages: Messages, learnt: Sequence[int], tools: str) -> list[Conversation]:
+    """A conversation whole; then for each learnt turn the text up to its header, and the text up to its end."""
+    wanted = [Conversation(messages, tools=tools)]
+    for number in learnt:
+        wanted.append(Conversation(messages[:number], wants_prompt=True, tools=tools))
+        wanted.append(Conversation(messages[: number + 1], tools=tools))
+    return wanted
+
+
+def _pairs(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """The texts before and after each learnt turn, from what `_wanted` asks for."""
+    return list(zip(texts[1::2], texts[2::2], strict=True))
 
 
 def _shared(ids: npt.NDArray[np.int64], prefix: Sequence[int]) -> int:
@@ -224,3 +261,4 @@ REWRITTEN = (
     "the chat template changes what the messages say, so what the assistant wrote cannot be found in its text"
 )
 MASK_FIX = "Give these rows as prompt/completion (data.template=guide), or remove them."
+BOS_FIX = "Use a template that writes the begin-of-text token once."

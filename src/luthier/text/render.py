@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from luthier.floor.errors import RecipeError
 from luthier.text.chat import ChatRenderer, as_messages
 from luthier.text.encode import control_pattern, encode_ids, encode_texts
-from luthier.text.row_shapes import Row, RowKind
+from luthier.text.row import Row, RowKind
 from luthier.text.tokenizer import stop_ids
 
 __all__ = ["Rendered", "RenderedBlock", "Renderer", "choose_template", "stop_ids"]
@@ -150,8 +150,7 @@ class Renderer:
         return ids_T, np.ones(len(ids_T), dtype=bool), lengths_N
 
     def _spells_control_token(self, row: Row) -> bool:
-        texts = (row.prompt, row.completion, row.text, *(message.content for message in row.messages))
-        return any(self._control.search(text) for text in texts if text)
+        return any(self._control.search(text) for text in row.texts() if text)
 
 
 def choose_template(setting: Literal["auto", "guide", "chat"], row_kind: RowKind) -> Template:

@@ -4,13 +4,13 @@ A fault names the field and what it holds. Fields that no format uses are let pa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from luthier.floor.lookup import did_you_mean
 from luthier.text.problems import LineFault
+from luthier.text.row import Message, Row, RowKind
 
-RowKind = Literal["prompt_completion", "messages", "text"]
+__all__ = ["FIELDS", "ROLES", "Message", "Row", "RowKind", "describe", "guess_kind", "make_row"]
 
 FIELDS: Mapping[RowKind, tuple[str, ...]] = {
     "prompt_completion": ("prompt", "completion"),
@@ -20,26 +20,6 @@ FIELDS: Mapping[RowKind, tuple[str, ...]] = {
 ROLES = ("system", "developer", "user", "assistant", "tool")
 # These change what a message says or whether it is learnt; passing over them would train something else.
 REFUSED_MESSAGE_FIELDS = ("tool_calls", "function_call", "tool_call_id", "weight")
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One example, and where it came from (`data/train.jsonl:17`). Only the fields of its kind are filled."""
-
-    kind: RowKind
-    origin: str
-    prompt: str = ""
-    completion: str = ""
-    messages: tuple[Message, ...] = ()
-    text: str = ""
 
 
 def guess_kind(fields: Mapping[str, Any]) -> RowKind:

@@ -1,7 +1,7 @@
 """Where a chat template puts what is said: the first of two ways to find what the assistant has to write.
 
-The template is rendered once with placeholders instead of the messages' contents. Between the placeholders stands the
-template's own text, the scaffold; a real conversation must be that scaffold with the contents filled in. What the assistant
+The template is rendered once with placeholders instead of what is said (outline.py). Between the placeholders stands the
+template's own text, the scaffold; a real conversation must be that scaffold with what is said filled in. What the assistant
 writes runs from the end of the header it is given (`add_generation_prompt`) to the end of the token that ends its turn.
 
 Works on characters only; chat.py turns them into tokens and compares with the second way.
@@ -11,18 +11,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from luthier.text.outline import PLACEHOLDER, Hole, placeholder
 from luthier.text.problems import LineFault
-from luthier.text.row_shapes import Message
-
-# Private-use characters: no template strips, splits or compares them.
-PLACEHOLDER = re.compile("\ue000(\\d+)\ue001")
 
 Span = tuple[int, int]
-
-
-def with_placeholders(messages: Sequence[Message]) -> list[Message]:
-    """The same turns with a placeholder each instead of what is said."""
-    return [Message(message.role, f"\ue000{number}\ue001") for number, message in enumerate(messages)]
 
 
 @dataclass(frozen=True)
@@ -36,17 +28,17 @@ class RenderedTurn:
 
 @dataclass(frozen=True)
 class Scaffold:
-    """The template's own text around the contents."""
+    """The template's own text around what is said."""
 
     literals: tuple[str, ...]
     """One more than there are holes: the text before each hole, and the text after the last."""
     holes: tuple[int, ...]
-    """The number of the message whose content fills each hole."""
+    """The number of the hole that stands at each place."""
     spans: tuple[Span, ...]
     """What the assistant writes, in characters of the text with placeholders."""
 
-    def fill(self, text: str, contents: Sequence[str]) -> list[Span] | None:
-        """The spans in a real text, or None if it is not this scaffold with `contents` (or those stripped) filled in."""
+    def fill(self, text: str, holes: Sequence[Hole]) -> list[Span] | None:
+        """The spans in a real text, or None if it is not this scaffold with the texts of `holes` filled in."""
         shifts: list[tuple[int, int]] = []
         at, placeholder_at = 0, 0
         for number, literal in enumerate(self.literals):
@@ -57,49 +49,72 @@ class Scaffold:
             placeholder_at += len(literal)
             if number == len(self.holes):
                 break
-            filling = self._filling(text, at, contents[self.holes[number]], self.literals[number + 1])
+            filling = _filling(text, at, holes[self.holes[number]], self.literals[number + 1])
             if filling is None:
                 return None
             at += len(filling)
-            placeholder_at += len(f"\ue000{self.holes[number]}\ue001")
+            placeholder_at += len(placeholder(self.holes[number]))
         if at != len(text):
             return None
         return [(_shift(start, shifts), _shift(end, shifts)) for start, end in self.spans]
 
-    def _filling(self, text: str, at: int, content: str, literal: str) -> str | None:
-        """How the template wrote a content: as it is, or without its outer white space."""
-        for written in (content, content.strip(), content.lstrip(), content.rstrip()):
-            if text.startswith(written + literal, at):
-                return written
-        return None
 
-
-def build_scaffold(full: str, turns: Sequence[RenderedTurn], ends: re.Pattern[str]) -> Scaffold:
+def build_scaffold(
+    full: str, turns: Sequence[RenderedTurn], holes: Sequence[Hole], ends: re.Pattern[str]
+) -> Scaffold:
     """Take apart a conversation that was rendered with placeholders; `ends` finds tokens that may end a turn.
 
-    Raises LineFault if the template writes a turn in another way once more turns follow, or never ends it.
+    Raises LineFault if the template leaves out what is said, writes a turn in another way once more turns follow, or never
+    ends it.
     """
     pieces = PLACEHOLDER.split(full)
-    holes = tuple(int(number) for number in pieces[1::2])
+    places = tuple(int(number) for number in pieces[1::2])
+    learnt = {turn.message for turn in turns}
+    for number, hole in enumerate(holes):
+        # Templates that think forget what was thought before earlier answers, when the model is used as well.
+        may_miss = hole.part == "thinking" and hole.message not in learnt
+        if number not in places and not may_miss:
+            raise _left_out(full, turns, hole)
     spans = tuple(_span(full, turn, holes, ends) for turn in turns)
-    return Scaffold(tuple(pieces[::2]), holes, spans)
+    return Scaffold(tuple(pieces[::2]), places, spans)
 
 
-def _span(full: str, turn: RenderedTurn, holes: Sequence[int], ends: re.Pattern[str]) -> Span:
-    if holes.count(turn.message) != 1:
-        raise LineFault("data-mask", f"the chat template writes the assistant's turn {turn.message} not once")
+def _span(full: str, turn: RenderedTurn, holes: Sequence[Hole], ends: re.Pattern[str]) -> Span:
     if not (full.startswith(turn.before) and full.startswith(turn.after)):
         raise LineFault("data-mask", UNSTABLE, fix=UNSTABLE_FIX)
-    content_end = full.index(f"\ue000{turn.message}\ue001") + len(f"\ue000{turn.message}\ue001")
-    found = [match.end() for match in ends.finditer(full[content_end : len(turn.after)])]
-    if not found or len(turn.before) > content_end:
+    mine = [placeholder(number) for number, hole in enumerate(holes) if hole.message == turn.message]
+    written = full[len(turn.before) : len(turn.after)]
+    if any(written.count(each) != 1 for each in mine):
+        raise LineFault(
+            "data-mask", f"the chat template writes the assistant's turn {turn.message} not once in its place"
+        )
+    said_end = len(turn.before) + max(written.index(each) + len(each) for each in mine)
+    found = [match.end() for match in ends.finditer(full[said_end : len(turn.after)])]
+    if not found:
         raise LineFault("data-template", UNENDED, fix=UNENDED_FIX)
-    return len(turn.before), content_end + found[-1]
+    return len(turn.before), said_end + found[-1]
+
+
+def _filling(text: str, at: int, hole: Hole, literal: str) -> str | None:
+    """How the template wrote what is said."""
+    if text.startswith(hole.text + literal, at):  # almost always
+        return hole.text
+    return next((each for each in hole.spellings() if text.startswith(each + literal, at)), None)
 
 
 def _shift(position: int, shifts: Sequence[tuple[int, int]]) -> int:
     """A position of the text with placeholders, which lies in a literal, in the real text."""
     return position + next(shift for start, shift in reversed(shifts) if start <= position)
+
+
+def _left_out(full: str, turns: Sequence[RenderedTurn], hole: Hole) -> LineFault:
+    """A turn that is forgotten once more turns follow is unstable; anything else is lost."""
+    if any(turn.message == hole.message and not full.startswith(turn.after) for turn in turns):
+        return LineFault("data-mask", UNSTABLE, fix=UNSTABLE_FIX)
+    if hole.part == "tool call":
+        return LineFault("data-template", NO_CALLS, fix=NO_TOOLS_FIX)
+    what = f"the chat template leaves out the {hole.part} of message {hole.message} ({hole.role})"
+    return LineFault("data-template", what, fix=LEFT_OUT_FIX)
 
 
 UNSTABLE = "the chat template writes a turn in another way once more turns follow, so it cannot be learnt as it is used"
@@ -108,3 +123,9 @@ UNENDED = "the chat template ends the assistant's turn without a special token, 
 UNENDED_FIX = (
     "Use a template that ends a turn with the tokenizer's end-of-turn token, or prompt/completion rows."
 )
+LEFT_OUT_FIX = "Remove such messages from the rows, or use a template that writes them."
+NO_CALLS = "the chat template leaves tool calls out, so the model would learn to answer without them"
+NO_TOOLS = (
+    "the chat template leaves the row's tools out, so the model would learn to call what it was not told of"
+)
+NO_TOOLS_FIX = "Use a template that writes tools, or turn calls into text: luthier data convert --tools text"

@@ -9,14 +9,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from transformers import PreTrainedTokenizerBase
 
 from luthier.floor.errors import DataError, ModelError
 from luthier.floor.units import format_bytes
-from luthier.text.row_shapes import Message
+from luthier.text.row import Message
 
 WORKER = Path(__file__).with_name("template_worker.py")
 SECONDS_A_RENDER = 10.0  # ordinary templates take well under a millisecond; the machine may be busy
@@ -24,8 +25,15 @@ MEMORY_BYTES = 2**30
 # What a Python needs to find its libraries; tokens and keys of the environment stay here.
 KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "TZ", "HOME")
 
-Conversation = tuple[Sequence[Message], bool]
-"""Messages, and whether the text shall end with the header of an answer to come."""
+
+class Conversation(NamedTuple):
+    """What a template is given."""
+
+    messages: Sequence[Message]
+    wants_prompt: bool = False
+    """Whether the text shall end with the header of an answer to come."""
+    tools: str = ""
+    """What may be called: a JSON list as text; empty if there is none."""
 
 
 class TemplateRefusal(Exception):
@@ -72,8 +80,12 @@ class TemplateRenderer:
         if not conversations:
             return []
         written = [
-            [[{"role": m.role, "content": m.content} for m in messages], wants_prompt]
-            for messages, wants_prompt in conversations
+            [
+                [_write_message(message) for message in each.messages],
+                each.wants_prompt,
+                _parse_tools(each.tools) if each.tools else None,
+            ]
+            for each in conversations
         ]
         self._write({"conversations": written})
         answers = [self._read() for _ in written]
@@ -125,6 +137,31 @@ class TemplateRenderer:
             what = f"the process that renders the chat template ended ({self._process.returncode}): {last[0]}"
         why = "A template is a program that comes with the model; this one does not end in bounds."
         return ModelError("mdl-template", what, why=why, fix=FIX)
+
+
+def _write_message(message: Message) -> dict[str, Any]:
+    """A message as templates know it, by OpenAI's names; the arguments of calls are objects, as Transformers asks for."""
+    written: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        written["tool_calls"] = [
+            {
+                **({"id": call.id} if call.id else {}),
+                "type": "function",
+                "function": {"name": call.name, "arguments": json.loads(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id:
+        written["tool_call_id"] = message.tool_call_id
+    if message.name:
+        written["name"] = message.name
+    return written
+
+
+@lru_cache(maxsize=256)
+def _parse_tools(tools: str) -> Any:
+    """Most rows of a file have the same tools."""
+    return json.loads(tools)
 
 
 FIX = "Replace the tokenizer's chat_template.jinja by the one its model was published with."

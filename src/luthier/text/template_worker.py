@@ -4,7 +4,7 @@ Started by template.py as a script; imports Jinja and the standard library only.
 a stranger's program: two nested loops run for ever and 'a' * 3000000000 takes 3 GB, sandbox or not. Here a render that takes
 more than its seconds is ended by the kernel's alarm, and memory is bounded by a resource limit.
 
-Speaks JSON lines. In: {"template", "variables", "seconds", "memory_bytes"}, then {"conversations": [[messages, add_generation_prompt], ...]}.
+Speaks JSON lines. In: {"template", "variables", "seconds", "memory_bytes"}, then {"conversations": [[messages, add_generation_prompt, tools], ...]}.
 Out: {"ready": true} or {"error"}; then one line a conversation, {"text"} or {"error"}.
 
 The environment is that of Transformers' apply_chat_template (5.17 to 5.23): a test renders both and compares.
@@ -94,21 +94,18 @@ def main() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
     sys.stdout.flush()
     for request in sys.stdin:
-        for messages, wants_prompt in json.loads(request)["conversations"]:
+        for messages, wants_prompt, tools in json.loads(request)["conversations"]:
             signal.setitimer(signal.ITIMER_REAL, job["seconds"])
-            answer(render(template, messages, wants_prompt, job["variables"]))
+            given = {"messages": messages, "tools": tools, "add_generation_prompt": wants_prompt}
+            answer(render(template, given, job["variables"]))
         signal.setitimer(signal.ITIMER_REAL, 0)
         sys.stdout.flush()
 
 
-def render(
-    template: jinja2.Template, messages: list[Any], wants_prompt: bool, variables: dict[str, str]
-) -> str:
+def render(template: jinja2.Template, given: dict[str, Any], variables: dict[str, str]) -> str:
     """One answer line. A template may fail in as many ways as a program can, so what it raises is told, not judged."""
     try:
-        text = template.render(
-            messages=messages, tools=None, documents=None, add_generation_prompt=wants_prompt, **variables
-        )
+        text = template.render(**given, documents=None, **variables)
     except (
         jinja2.exceptions.TemplateError,
         ArithmeticError,

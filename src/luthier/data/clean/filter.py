@@ -67,7 +67,7 @@ def edit_texts(row: Row, edit: EditText) -> Row:
 
 def _edit_message(message: Message, edit: EditText) -> Message:
     content = edit(message.content)
-    return message if content == message.content else Message(message.role, content)
+    return message if content == message.content else replace(message, content=content)
 
 
 def texts_of(row: Row) -> Iterator[tuple[str, str]]:

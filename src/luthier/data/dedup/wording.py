@@ -13,7 +13,7 @@ import unicodedata
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from luthier.text.rows import Row
+from luthier.text.row import Message, Row
 
 SHINGLE_TOKENS = 3
 PAD = ""  # no token is empty: a row of one or two tokens gets one shingle that no longer row has
@@ -49,10 +49,16 @@ def wording_of(row: Row) -> Wording:
         body = f"{row.prompt}\n{row.completion}"
         return Wording((row.prompt, row.completion), row.prompt, row.completion, body)
     roles = [message.role for message in row.messages]
-    contents = [message.content for message in row.messages]
+    contents = [_said(message) for message in row.messages]
     first = roles.index("assistant") if "assistant" in roles else len(roles)
-    fields = tuple(text for message in row.messages for text in (message.role, message.content))
+    weights = tuple(f"weight 0 of {at}" for at, message in enumerate(row.messages) if not message.weight)
+    fields = (*(text for pair in zip(roles, contents, strict=True) for text in pair), row.tools, *weights)
     return Wording(fields, "\n".join(contents[:first]), "\n".join(contents[first:]), "\n".join(contents))
+
+
+def _said(message: Message) -> str:
+    """What a message says and what it calls."""
+    return "\n".join(message.texts())
 
 
 def squeeze(text: str) -> str:
