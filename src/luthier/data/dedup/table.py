@@ -1,6 +1,6 @@
 """One pass over all rows: what is kept of each is some numbers, never its text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +83,13 @@ def read_table(
         raise _no_rows(sources)
     listener.progress("read", total, total, f"{rows:,} rows")
     first_against = rows if first_against is None else first_against
-    return _make_table(files, len(sources), columns, first_against, sketcher)
+    return make_table(
+        files,
+        columns.close(),
+        source_files=len(sources),
+        first_against=first_against,
+        spilled_bytes=columns.spilled_bytes,
+    )
 
 
 def _append(batch: Sequence[PlacedRow], columns: Columns, sketcher: Sketcher | None) -> None:
@@ -111,15 +117,16 @@ def _prompt_keys(prompts: Sequence[str | None]) -> Array:
     return _numbers([bytes(8) if prompt is None else short_key(prompt) for prompt in prompts])
 
 
-def _make_table(
+def make_table(
     files: tuple[Path, ...],
+    found: Mapping[str, Array],
+    *,
     source_files: int,
-    columns: Columns,
     first_against: int,
-    sketcher: Sketcher | None,
+    spilled_bytes: int,
 ) -> Table:
-    found = columns.close()
-    bands = sketcher.bands.count if sketcher else 0
+    """The table of columns that are closed. Rows from `first_against` on are only compared against."""
+    bands = sum(name.startswith("band") for name in found)
     return Table(
         files=files,
         source_files=source_files,
@@ -133,7 +140,7 @@ def _make_table(
         first_against=first_against,
         signatures_NK=found.get("signatures"),
         bands=tuple(found[f"band{band}"] for band in range(bands)),
-        spilled_bytes=columns.spilled_bytes,
+        spilled_bytes=spilled_bytes,
     )
 
 
