@@ -265,7 +265,7 @@ def test_a_run_whose_tokens_are_gone_is_refused(folder: Path) -> None:
         (["--step", "1", "--split", "validation"], "validation rows are not trained on"),
         (["--split", "validation"], "there is no validation row"),
         (["--origin", "rows.jsonl:99"], "no row of train came from rows.jsonl:99"),
-        (["--origin", "rows.jsonl"], "--origin rows.jsonl is not FILE:LINE"),
+        (["--origin", "rows.jsonl"], "--origin rows.jsonl is neither FILE:LINE nor"),
         (["--run", "nowhere"], "nowhere"),
     ],
 )

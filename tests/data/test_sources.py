@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from luthier.config.data import DataConfig
+from luthier.config.data import ColumnsConfig, DataConfig
 from luthier.data.sources import find_sources, is_hub_id
 from luthier.floor.errors import DataError, EnvironmentFault
 from luthier.floor.log import Silent
@@ -122,11 +122,26 @@ class TestHub:
         assert next(read_rows(sources.train, "auto")).messages[0].content == "hi"
 
     def test_other_columns_are_refused_by_name(self, tmp_path: Path, asked: dict[str, Any]) -> None:
-        asked["answer"] = {"instruction": ["a"], "output": ["b"]}
-        with pytest.raises(DataError, match="it has: instruction, output") as caught:
+        asked["answer"] = {"frage": ["a"], "antwort": ["b"]}
+        with pytest.raises(DataError, match="it has: frage, antwort") as caught:
             find_sources(self.config(tmp_path), Silent())
         assert caught.value.code == "data-field"
         assert not (tmp_path / "cache").exists()
+
+    def test_columns_that_ask_and_answer_are_recognised(self, tmp_path: Path, asked: dict[str, Any]) -> None:
+        asked["answer"] = {"instruction": ["a"], "input": ["b"], "output": ["c"], "id": [1]}
+        sources = find_sources(self.config(tmp_path), Silent())
+        (row,) = sources.read_train()
+        assert (row.prompt, row.completion) == ("a\n\nb", "c")
+        assert sources.unread_columns == {"id": 1}
+
+    def test_columns_that_are_named_are_fetched(self, tmp_path: Path, asked: dict[str, Any]) -> None:
+        asked["answer"] = {"frage": ["a"], "antwort": [7], "text": ["t"]}
+        columns = ColumnsConfig(prompt=("frage",), completion=("antwort",))
+        sources = find_sources(self.config(tmp_path, columns=columns), Silent())
+        (row,) = sources.read_train()
+        assert (row.prompt, row.completion) == ("a", "7")
+        assert sources.unread_columns == {"text": 1}
 
     @pytest.mark.parametrize(
         "fault",

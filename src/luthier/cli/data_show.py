@@ -238,16 +238,19 @@ def choose_rows(opened: Opened, choice: Choice) -> list[tuple[int, str]]:
 
 
 def rows_of_origin(opened: Opened, origin: str) -> list[int]:
-    """The rows that came from FILE:LINE. Raises UsageError that says so if there are none."""
+    """The rows that came from FILE:LINE or FILE#row N. Raises UsageError that says so if there are none."""
+    from luthier.tokens.origin import split_origin
     from luthier.tokens.store import TokenStore
 
-    file, _, line = origin.rpartition(":")
-    if not file or not line.isascii() or not line.isdecimal():
-        raise _usage(f"--origin {origin} is not FILE:LINE", "For example: --origin data/train.jsonl:17")
+    found = split_origin(origin)
+    if found is None:
+        what = f"--origin {origin} is neither FILE:LINE nor 'FILE#row N'"
+        raise _usage(what, "For example: --origin data/train.jsonl:17")
+    file, line = found
 
     def found_in(store: "TokenStore") -> list[int]:
         same = [source for source in store.sources if Path(source).resolve() == Path(file).resolve()]
-        return [row for source in same for row in store.rows_of(source, int(line))]
+        return [row for source in same for row in store.rows_of(source, line)]
 
     rows = found_in(opened.store)
     if rows:

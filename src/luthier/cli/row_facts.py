@@ -120,15 +120,19 @@ class RowReader:
 
     def read(self, row: int) -> ShownRow:
         """All about a row."""
+        from luthier.tokens.origin import split_origin
+
         origin = self._store.origin(row)
-        source, _, line = origin.rpartition(":")
-        pieces = self._store.rows_of(source, int(line))
+        found = split_origin(origin)
+        assert found is not None, f"the store holds {origin!r} as an origin"
+        source, line = found
+        pieces = self._store.rows_of(source, line)
         tokens_lost, trained_tokens_lost = self._store.lost(row)
         return ShownRow(
             row=row,
             origin=origin,
             piece=(pieces.index(row) + 1, len(pieces)),
-            raw=self._raw(source, int(line)),
+            raw=self._raw(source, line, origin),
             tokens=self.tokens(row),
             tokens_lost=tokens_lost,
             trained_tokens_lost=trained_tokens_lost,
@@ -142,17 +146,43 @@ class RowReader:
             for id, is_trained in zip(ids, trained, strict=True)
         )
 
-    def _raw(self, source: str, line: int) -> RawRow:
-        if source not in self._states:
-            self._states[source] = self._state(source)
-        text = None if self._states[source] == GONE else read_line(Path(source), line)
-        return RawRow(text, GONE if text is None else self._states[source])
+    def _raw(self, source: str, line: int, origin: str) -> RawRow:
+        from luthier.tokens.origin import file_of
+
+        file = file_of(source)
+        if file not in self._states:
+            self._states[file] = self._state(file)
+        text = None if self._states[file] == GONE else read_raw(Path(file), line, origin)
+        return RawRow(text, GONE if text is None else self._states[file])
 
     def _state(self, source: str) -> str:
         try:
             return UNCHANGED if sha256_of(Path(source)) == self._hashes.get(source) else CHANGED
         except OSError:
             return GONE
+
+
+def read_raw(path: Path, line: int, origin: str) -> str | None:
+    """A row as its file has it: the line of a file of lines, else the record as JSON; None if it is not there."""
+    from luthier.text.readers.formats import is_plain_lines
+
+    return read_line(path, line) if is_plain_lines(path) else read_record(path, origin)
+
+
+def read_record(path: Path, origin: str) -> str | None:
+    """The record of that origin as JSON. Reads the file up to it."""
+    import json
+
+    from luthier.text.problems import Problems
+    from luthier.text.readers.formats import read_records
+
+    try:
+        for place, fields in read_records(path, Problems()):
+            if place == origin:
+                return json.dumps(fields, ensure_ascii=False, default=str)
+    except LuthierError:  # it went away, or its library is not there any more
+        return None
+    return None
 
 
 def read_line(path: Path, wanted: int) -> str | None:

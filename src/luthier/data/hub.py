@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,11 +15,12 @@ from typing import Any
 
 from luthier.floor.errors import DataError, EnvironmentFault
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, sync_folder
+from luthier.text.columns import KNOWN_COLUMNS
 from luthier.text.row_shapes import FIELDS
 
 ROWS_AT_ONCE = 1000
 COMMIT = re.compile(r"[0-9a-f]{40}")
-USED_COLUMNS = tuple(dict.fromkeys(name for names in FIELDS.values() for name in names))
+USED_COLUMNS = tuple(dict.fromkeys([*(name for names in FIELDS.values() for name in names), *KNOWN_COLUMNS]))
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,10 @@ class FetchedRows:
     """Columns that no format uses, with the dataset's number of rows."""
 
 
-def fetch_rows(name: str, *, revision: str | None, split: str, cache: Path) -> FetchedRows:
-    """Write the rows of a hub dataset below `cache`, only the columns that a format uses.
+def fetch_rows(
+    name: str, *, revision: str | None, split: str, cache: Path, columns: Sequence[str] | None = None
+) -> FetchedRows:
+    """Write the rows of a hub dataset below `cache`: the columns that are named, or those that a format may use.
 
     Raises DataError (data-hub) with the library's reason, EnvironmentFault (env-extra) if `datasets` is not installed.
     """
@@ -46,13 +50,14 @@ def fetch_rows(name: str, *, revision: str | None, split: str, cache: Path) -> F
         raise _unreadable(
             name, split, f"revision {revision} is not there, only another one that was read before"
         )
-    used = [column for column in dataset.column_names if column in USED_COLUMNS]
+    wanted = USED_COLUMNS if columns is None else columns
+    used = [column for column in dataset.column_names if column in wanted]
     if not used:
         raise DataError(
             "data-field",
-            f"the dataset has none of the columns {', '.join(USED_COLUMNS)}; it has: {', '.join(dataset.column_names)}",
+            f"the dataset has none of the columns {', '.join(wanted)}; it has: {', '.join(dataset.column_names)}",
             where=f"{name} ({split})",
-            fix="Write its rows to a JSONL file with one of the formats, and set data.path to that.",
+            fix="Name the columns that make a row: data.columns.prompt=... data.columns.completion=...",
         )
     path = (
         cache / "hub" / name.replace("/", "--") / (revision or "newest").replace("/", "--") / f"{split}.jsonl"

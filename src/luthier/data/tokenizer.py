@@ -14,7 +14,7 @@ from luthier.floor.files import disk_faults
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 from luthier.knowledge.model_folder import check_model_folder, find_model
-from luthier.text.rows import Row, read_rows
+from luthier.text.rows import Row
 from luthier.tokens.store import TokenStore
 
 ROWS_BETWEEN_LOOKS = 256
@@ -48,7 +48,7 @@ def _training_texts(recipe: Recipe, sources: Sources, stop: StopFlag) -> Iterato
     fraction = 0 if sources.validation else recipe.data.validation_fraction
     splitter = Splitter(seed=recipe.train.seed, fraction=fraction)
     cleaner = Cleaner(make_filters(recipe.data.clean))
-    for number, row in enumerate(cleaner.clean(read_rows(sources.train, sources.kind))):
+    for number, row in enumerate(cleaner.clean(sources.read_train())):
         if number % ROWS_BETWEEN_LOOKS == 0:
             stop.check(
                 "the training of the tokenizer was interrupted; nothing of it was kept",

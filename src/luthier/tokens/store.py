@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from luthier.floor.errors import DataError
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, publish_folder, sha256_of, write_json
+from luthier.tokens.origin import join_origin, split_origin
 
 FORMAT = "luthier-tokens/2"
 META = "meta.json"
@@ -66,7 +67,7 @@ class StoreWriter:
         return self
 
     def append(self, ids: Sequence[int], trained: Sequence[bool], origin: str) -> None:
-        """Add one row; `origin` is `file:line`."""
+        """Add one row; `origin` is `file:line` or `file#row N`."""
         self.append_block(np.asarray(ids), np.asarray(trained, dtype=bool), np.asarray([len(ids)]), [origin])
 
     def append_block(
@@ -136,8 +137,10 @@ class StoreWriter:
 
     def _origin(self, origin: str) -> tuple[int, int]:
         """The source's number and the line; a source is named once."""
-        source, _, line = origin.rpartition(":")
-        return self._sources.setdefault(source, len(self._sources)), int(line)
+        found = split_origin(origin)
+        assert found is not None, f"{origin!r} is no origin"
+        source, line = found
+        return self._sources.setdefault(source, len(self._sources)), line
 
     def _meta(self) -> dict[str, Any]:
         hashes = {name: self._hashes[name].hexdigest() for name in NAMES}
@@ -214,9 +217,14 @@ class TokenStore:
         return self._trained[self._offsets[row] : self._offsets[row + 1]]
 
     def origin(self, row: int) -> str:
-        """Where the row came from: `file:line`."""
+        """Where the row came from: `file:line` or `file#row N`."""
         source, line = self._origins[row]
-        return f"{self.sources[source]}:{line}"
+        return join_origin(self.sources[source], int(line))
+
+    @property
+    def source_numbers_N(self) -> npt.NDArray[np.int64]:
+        """Of each row, the number of its source in `sources`."""
+        return np.asarray(self._origins[:, 0], dtype=np.int64)
 
     def lost(self, row: int) -> tuple[int, int]:
         """How many tokens were cut off the row, and how many trained tokens it lost by being cut."""

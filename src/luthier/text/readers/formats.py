@@ -9,7 +9,7 @@ from pathlib import Path
 from luthier.config.data import FileFormat
 from luthier.text.problems import Problems
 from luthier.text.readers.arrow import read_arrow, read_parquet
-from luthier.text.readers.compressed import ending_of
+from luthier.text.readers.compressed import ending_of, is_compressed
 from luthier.text.readers.json_rows import read_json_lines, read_json_values
 from luthier.text.readers.record import Reader, Record
 from luthier.text.readers.tables import read_table
@@ -44,6 +44,11 @@ ENDINGS: Mapping[str, FileFormat] = {
 def format_of(path: Path) -> FileFormat:
     """The format of a file by its name; a name that tells nothing is taken for lines of JSON."""
     return ENDINGS.get(ending_of(path), "jsonl")
+
+
+def is_plain_lines(path: Path) -> bool:
+    """Whether a row of the file is a line of it that a person can read there."""
+    return format_of(path) == "jsonl" and not is_compressed(path)
 
 
 def read_records(path: Path, problems: Problems, *, file_format: FileFormat = "auto") -> Iterator[Record]:
