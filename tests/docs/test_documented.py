@@ -25,6 +25,7 @@ from luthier.reports.dedup import Cluster, DedupReport, PromptCounts, RepeatedPa
 from luthier.reports.evaluate import CompareReport, EvaluateReport, MetricComparison
 from luthier.reports.merge import MergeReport
 from luthier.reports.provenance import Provenance
+from luthier.reports.synth import SynthPlan, SynthReport
 from luthier.reports.train import TrainReport
 from tests.docs.pages import ROOT, CommandLine, command_lines, links, page, pages, spans, table_rows
 
@@ -51,6 +52,8 @@ REPORTS = (
     MergeReport,
     ConvertReport,
     LedgerCounts,
+    SynthPlan,
+    SynthReport,
 )
 # Words that stand for whatever the reader has there.
 # The last one is wrong on purpose: the README shows what becomes of it.

@@ -15,6 +15,11 @@ SURFACE: dict[str, set[str]] = {
     | {"--against", "--out", "--threshold", "--exact-only"}
     | {"--dry-run", "--overwrite", "--show"},
     "data show": COMMON | {"--run", "--row", "--origin", "--step", "--sample", "--split", "--tokens"},
+    "data synth": COMMON
+    | {"--seeds", "--endpoint", "--model", "--out", "--n", "--to", "--key-from"}
+    | {"--temperature", "--answer-tokens", "--setting", "--schema", "--match", "--attempts"}
+    | {"--against", "--threshold", "--exact-only"}
+    | {"--concurrency", "--retries", "--timeout", "--most-tokens", "--overwrite", "--dry-run"},
     "runs": COMMON,
     "validate": COMMON,
     "data convert": COMMON

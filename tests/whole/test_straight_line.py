@@ -132,6 +132,7 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
         "data convert": ("data/eval/test.jsonl", "--dry-run"),
         "data dedup": ("data/eval/test.jsonl", "--dry-run"),
         "data show": ("--run", run),
+        "data synth": ("prompt.txt", *SYNTH, "--dry-run"),
         "recipe show": ("train",),
         "recipe schema": (),
         "explain": ("lr",),
@@ -141,6 +142,8 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
 
 
 VERBS = sorted(surface())
+PROMPT = "Say otherwise: {{ prompt }}"
+SYNTH = ("--seeds", "data/eval/test.jsonl", "--endpoint", "http://127.0.0.1:9", "--model", "m", "--out", "rows.jsonl")
 DEMO = "model_name: ./base\nmax_length: 64\nlora_r: 4\nepochs: 1\nevaluate:\n  max_new_tokens: 4\n"
 
 
@@ -148,6 +151,7 @@ DEMO = "model_name: ./base\nmax_length: 64\nlora_r: 4\nepochs: 1\nevaluate:\n  m
 def test_json_is_one_object_and_talk_goes_to_standard_error(line: Line, verb: str) -> None:
     """The verbs are those of the program: a new one fails here until it answers in JSON."""
     (line.folder / "configs" / "demo.yaml").write_text(DEMO)
+    (line.folder / "prompt.txt").write_text(PROMPT)
     done = luthier(line.folder, *verb.split(), *arguments_for(line.name)[verb], "--json")
     assert done.code == 0, done.err
     assert done.json, "an object that says something"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luthier.cli.data_show import data_show
+from luthier.cli.data_synth import synth
 from luthier.cli.dedup import dedup
 from luthier.cli.options import AsJson
 
@@ -115,6 +116,7 @@ def convert(
 
 data.command("dedup")(dedup)
 data.command("show")(data_show)
+data.command("synth")(synth)
 
 
 def converted_text(report: "ConvertReport", *, is_dry: bool) -> str:

@@ -144,6 +144,7 @@ FAULTS: dict[str, str] = {
     "data-depth": "A row is nested deeper than any row of the known formats.",
     "data-surr": "A text holds half of a surrogate pair, which is no Unicode text.",
     "data-long": "Rows are longer than max_length and the recipe says to refuse them.",
+    "data-books": "The books of the prepared data do not balance: rows or tokens are missing without a reason.",
     "data-untrained": "No row has a token that carries loss.",
     "data-template": "Chat rows need a chat template, and the tokenizer has none.",
     "data-mask": "The two derivations of the labels disagree.",

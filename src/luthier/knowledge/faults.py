@@ -118,8 +118,14 @@ ADVICE: dict[str, Advice] = {
     "data-depth": Advice("Lists inside lists a hundred deep.", "Keep the fields of the format: text, or a list of messages."),
     "data-surr": Advice('`"\\ud800"`, from a program that cut a text between two code units.', "Repair or drop the row."),
     "data-long": Advice(
-        "`data.overlong: error` and a row of 700 tokens with `max_length: 512`.",
-        "Raise `data.max_length`, or choose what happens: `data.overlong=truncate`, `drop`, or for plain text `split`.",
+        "A row of 700 tokens with `max_length: 512` and `data.overlong: error`; or rows so long that cutting them would lose more"
+        " than 1 % of the trained tokens, which is not done unasked.",
+        "Raise `data.max_length`, or choose what happens: `data.overlong=truncate`, `truncate_left`, `drop`, or for plain text"
+        " `split`. The message says what each of them costs.",
+    ),
+    "data-books": Advice(
+        "A data report or a token store that was changed after it was written, or a fault of ours that lost a row.",
+        "Prepare the data again with `--again`. If the books are off again, report it: the message holds the two numbers.",
     ),
     "data-untrained": Advice(
         "Prompts longer than `max_length`, so that no completion is left; conversations without an assistant turn.",
