@@ -52,12 +52,7 @@ def synth(
 
     Killed or stopped, the same line typed again goes on; no answer that came is asked for twice.
     """
-    from luthier.cli.output import show, show_json
-    from luthier.cli.screen import Screen
-    from luthier.data.synth.stage import plan_synth
-    from luthier.data.synth.stage import synth as synth_stage
     from luthier.data.synth.task import Checks, Patience, Sampling, SynthTask
-    from luthier.floor.stop import StopFlag, listen_for_stop
 
     task = SynthTask(
         template=template, seeds=seeds, endpoint=endpoint, model=model, out=out, rows=rows,
@@ -69,6 +64,17 @@ def synth(
         against=tuple(against or ()), threshold=threshold, exact_only=exact_only,
         most_tokens=most_tokens, overwrite=overwrite,
     )  # fmt: skip
+    run_task(task, dry_run=dry_run, as_json=as_json)
+
+
+def run_task(task: "SynthTask", *, dry_run: bool, as_json: bool) -> None:
+    """Ask, or show what would be asked."""
+    from luthier.cli.output import show, show_json
+    from luthier.cli.screen import Screen
+    from luthier.data.synth.stage import plan_synth
+    from luthier.data.synth.stage import synth as synth_stage
+    from luthier.floor.stop import StopFlag, listen_for_stop
+
     if dry_run:
         plan = plan_synth(task)
         return show_json(plan.model_dump(mode="json")) if as_json else show(plan_text(plan, task))
