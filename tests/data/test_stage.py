@@ -216,7 +216,7 @@ class TestBooks:
         ]
         write_rows(tmp_path / "data" / "a.jsonl", rows)
         recorder = Recorder()
-        recipe = make_recipe(tiny_base, tmp_path, max_length=60, validation_fraction=0)
+        recipe = make_recipe(tiny_base, tmp_path, max_length=60, overlong="truncate", validation_fraction=0)
         counts = prepare(recipe, make_run(tmp_path), listener=recorder).train
         assert counts.dropped == {"empty prompt": 1, "empty completion": 2, "no trained token": 1}
         assert (counts.rows_in, counts.rows_kept, counts.rows_truncated) == (8, 4, 1)
@@ -228,7 +228,13 @@ class TestBooks:
         write_rows(tmp_path / "data" / "a.jsonl", pairs(6))
         whole = prepare(make_recipe(tiny_base, tmp_path, validation_fraction=0), make_run(tmp_path)).train
         cut = prepare(
-            make_recipe(tiny_base, tmp_path, validation_fraction=0, max_length=whole.longest_row_tokens - 3),
+            make_recipe(
+                tiny_base,
+                tmp_path,
+                validation_fraction=0,
+                max_length=whole.longest_row_tokens - 3,
+                overlong="truncate",
+            ),
             make_run(tmp_path, "cut"),
         ).train
         assert cut.trained_tokens + cut.trained_tokens_lost == whole.trained_tokens
@@ -280,7 +286,10 @@ class TestRefusals:
 
     def test_no_row_with_a_trained_token(self, tiny_base: Path, tmp_path: Path) -> None:
         write_rows(tmp_path / "data" / "a.jsonl", [{"prompt": "p" * 50, "completion": "c"}] * 3)
-        fault = self.refuse(make_recipe(tiny_base, tmp_path, max_length=8, validation_fraction=0), tmp_path)
+        fault = self.refuse(
+            make_recipe(tiny_base, tmp_path, max_length=8, overlong="truncate", validation_fraction=0),
+            tmp_path,
+        )
         assert (fault.code, fault.exit_code) == ("data-untrained", 3)
         assert fault.problems == ("3 rows: no trained token",)
 

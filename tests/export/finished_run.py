@@ -21,6 +21,7 @@ from luthier.reports.provenance import gather_provenance
 from luthier.reports.train import TrainReport
 from luthier.text.tokenizer import load_tokenizer
 from luthier.tokens.store import StoreWriter, TokenStore
+from tests.ledgers import ledger_of
 
 QUESTIONS = (
     ("What is the capital of France?", "The capital of France is Paris."),
@@ -138,6 +139,8 @@ def write_data_report(run: RunDir, store: Path, *, rows: Sequence[Sequence[int]]
         train=counts,
         validation=counts,
         was_cached=False,
+        ledger=ledger_of(counts, counts),
+        dropped_file=str(store / "dropped.jsonl"),
     ).write(run.report("data"))
 
 

@@ -10,6 +10,7 @@ from luthier.floor.rundir import RunDir
 from luthier.reports.data import DataReport, SplitCounts
 from luthier.reports.provenance import gather_provenance
 from luthier.tokens.store import StoreWriter, TokenStore
+from tests.ledgers import ledger_of
 
 Rows = list[tuple[list[int], list[bool]]]
 
@@ -65,6 +66,7 @@ def make_run(folder: Path, base: Path, *, rows: Rows, validation: Rows | None = 
     folder.mkdir(parents=True, exist_ok=True)
     store = folder / "store"
     train = write_store(store / "train", rows, "data/train.jsonl")
+    checked = write_store(store / "validation", validation, "data/validation.jsonl") if validation else None
     report = DataReport(
         inputs_hash="by-hand",
         seconds=0.0,
@@ -75,10 +77,10 @@ def make_run(folder: Path, base: Path, *, rows: Rows, validation: Rows | None = 
         format="prompt_completion",
         files={},
         train=train,
-        validation=write_store(store / "validation", validation, "data/validation.jsonl")
-        if validation
-        else None,
+        validation=checked,
         was_cached=False,
+        ledger=ledger_of(train, checked),
+        dropped_file=str(store / "dropped.jsonl"),
     )
     report.write(run.report("data"))
     return run

@@ -10,7 +10,9 @@ from luthier.config.clean import CleanConfig
 Format = Literal["auto", "prompt_completion", "messages", "text"]
 
 
-FileFormat = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "text"]
+FileFormat = Literal[
+    "auto", "jsonl", "json", "csv", "tsv", "parquet", "arrow", "text", "html", "pdf", "docx", "warc", "tar", "tfrecord"
+]  # fmt: skip
 MOST_TIMES_SEEN = 1000
 
 
@@ -96,8 +98,8 @@ class DataConfig(Section):
     """Which assistant turns of a conversation carry loss."""
     max_length: Count = 512
     """The most tokens of a row."""
-    overlong: Literal["truncate", "drop", "split", "error"] = "truncate"
-    """What happens to a row longer than `max_length`: cut at the end, left out, cut into several rows (text rows only), or refused. Always counted."""
+    overlong: Literal["auto", "truncate", "truncate_left", "drop", "split", "error"] = "auto"
+    """What happens to a row longer than `max_length`: cut at its end or (`truncate_left`) its beginning, left out, cut into several rows (text rows only), or refused. `auto` cuts at the end, unless more than 1 % of the trained tokens would be lost: then it refuses and tells what each choice costs."""
     clean: CleanConfig = CleanConfig()
     """Cleaning the rows before they are split and rendered."""
     cache_path: PathOrId = "outputs/cache"

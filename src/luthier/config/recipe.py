@@ -42,7 +42,7 @@ class Recipe(Section):
                 "cfg-missing", "model.name is missing: name a base model, or choose method.kind scratch"
             )
         if self.data.overlong == "split" and self.data.format not in ("text", "auto"):
-            raise ValueError("data.overlong split cuts text rows only: choose truncate, drop or error")
+            raise ValueError("data.overlong split cuts text rows only: choose truncate, truncate_left, drop or error")
         return self
 
     def rows_per_step(self) -> int:

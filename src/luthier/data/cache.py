@@ -3,6 +3,7 @@
 <cache>/<key>/{train,validation}/   token stores
 <cache>/<key>/tokenizer/            only where the tokenizer was trained on the rows
 <cache>/<key>/cleaning/             only where cleaning is on: the rows it left out, samples of its edits
+<cache>/<key>/dropped.jsonl         every row that went, and what was cut off the others
 <cache>/<key>/prepared.json         the counts; written last
 """
 
@@ -22,7 +23,8 @@ from luthier.floor.errors import DataError
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, publish_folder
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
-from luthier.reports.data import CleaningCounts, SplitCounts
+from luthier.reports.data import CleaningCounts, SourceCounts, SplitCounts
+from luthier.reports.ledger import StageBooks, check_ledger
 from luthier.tokens.store import TokenStore
 
 PREPARED = "prepared.json"
@@ -39,6 +41,9 @@ class Prepared(BaseModel):
     validation: SplitCounts | None
     unused_fields: dict[str, int]
     cleaning: CleaningCounts | None = None
+    sources: dict[str, SourceCounts] = {}
+    ledger: list[StageBooks]
+    """Every stage up to the stores; how they are packed is the run's."""
 
 
 def make_key(parts: dict[str, object]) -> str:
@@ -52,6 +57,7 @@ def read_prepared(folder: Path) -> Prepared:
         prepared = Prepared.model_validate_json((folder / PREPARED).read_bytes())
     except (OSError, ValidationError) as fault:
         raise DataError("data-cache", f"{PREPARED} cannot be read", where=str(folder)) from fault
+    check_ledger(prepared.ledger)
     for split, counts in (("train", prepared.train), ("validation", prepared.validation)):
         if counts:
             store = TokenStore.open(folder / split)

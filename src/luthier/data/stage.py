@@ -12,6 +12,7 @@ from luthier.config.recipe import Recipe
 from luthier.data.cache import PREPARED, Prepared, lock_folder, make_key, read_prepared, writing
 from luthier.data.clean.presets import cleaning_key, make_filters
 from luthier.data.clean.tell import cleaning_lines
+from luthier.data.dropped import DROPPED
 from luthier.data.sources import Sources, find_sources
 from luthier.data.tokenizer import check_ids_fit_model, find_tokenizer, train_on_rows
 from luthier.floor.errors import DataError, RecipeError, UsageError
@@ -20,7 +21,10 @@ from luthier.floor.log import Listener, Silent
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag
 from luthier.reports.data import DataReport
+from luthier.reports.ledger import StageBooks, check_ledger
 from luthier.reports.provenance import gather_provenance
+from luthier.tokens.epoch import packed_books
+from luthier.tokens.row_order import RowOrder
 from luthier.tokens.store import TokenStore
 
 if TYPE_CHECKING:
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from luthier.text.render import Template
 
 # Part of every key: raise it when the same rows and settings shall give other tokens than before.
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 
 
 def prepare(
@@ -62,6 +66,8 @@ def prepare(
         was_cached = prepared is not None
         prepared = prepared or _prepare(recipe, sources, template, tokenizer_folder, folder, listener, stop)
     _tell(prepared, was_cached, listener)
+    ledger = [*prepared.ledger, _packed(recipe, folder)]
+    check_ledger(ledger)
     return DataReport(
         inputs_hash=key,
         seconds=time.perf_counter() - started,
@@ -76,7 +82,16 @@ def prepare(
         was_cached=was_cached,
         cleaning=prepared.cleaning,
         unused_fields=prepared.unused_fields,
+        ledger=ledger,
+        dropped_file=str(folder / DROPPED),
     ).write(run.report("data"))
+
+
+def _packed(recipe: Recipe, folder: Path) -> StageBooks:
+    """How the recipe packs the first epoch; the packs are the run's, the tokens are not."""
+    one_epoch = recipe.train.model_copy(update={"epochs": 1.0, "most_steps": None})
+    store = TokenStore.open(folder / "train")
+    return packed_books(store, RowOrder(store.lengths_N, recipe.model_copy(update={"train": one_epoch})))
 
 
 def _check_policy(recipe: Recipe, sources: Sources) -> None:
@@ -85,7 +100,7 @@ def _check_policy(recipe: Recipe, sources: Sources) -> None:
             "cfg-conflict",
             f"data.overlong is split, and the rows are {sources.kind}: only text rows can be cut into several",
             where="data.overlong",
-            fix="Choose data.overlong=truncate, drop or error.",
+            fix="Choose data.overlong=truncate, truncate_left, drop or error.",
         )
 
 

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from luthier.reports.base import Report
+from luthier.reports.ledger import StageBooks
 
 
 class SplitCounts(BaseModel):
@@ -51,6 +52,28 @@ class CleaningCounts(BaseModel):
     filters: dict[str, FilterCounts]
 
 
+class SourceCounts(BaseModel):
+    """The books of one source: rows_in + rows_repeated = rows_not_drawn + the rows that went on to the splits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: float
+    """How often each row is seen in an epoch."""
+    files: int
+    rows_in: int
+    """Rows read, each once, that cleaning kept."""
+    rows_not_drawn: int
+    """Rows left out by a weight below 1."""
+    rows_repeated: int
+    """Copies beyond the first."""
+    train_rows: int
+    """Rows in the training store."""
+    train_tokens: int
+    train_trained_tokens: int
+    token_share: float
+    """Of the training tokens of all sources."""
+
+
 class DataReport(Report):
     """Prepared tokens: where, how many, what was left out."""
 
@@ -66,7 +89,13 @@ class DataReport(Report):
     train: SplitCounts
     validation: SplitCounts | None
     was_cached: bool
+    ledger: list[StageBooks]
+    """Every stage with what came in, what was kept and what was dropped; see check_ledger."""
+    dropped_file: str
+    """JSON lines: every row that a stage left out, with its reason and its origin."""
     cleaning: CleaningCounts | None = None
     """What was edited and left out before the split; None if no filter is on."""
+    sources: dict[str, SourceCounts] = Field(default_factory=dict)
+    """What each source gave, by its name."""
     unused_fields: dict[str, int] = Field(default_factory=dict)
     """Fields that the rows carry and the format does not use, each with its number of rows."""

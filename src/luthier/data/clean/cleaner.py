@@ -17,6 +17,7 @@ from luthier.reports.data import CleaningCounts, FilterCounts
 from luthier.text.rows import Row
 
 EMPTY = "empty"
+OnDrop = Callable[[Row, str, Dropped], None]
 ROWS_BETWEEN_LOOKS = 256
 INTERRUPTED = "the cleaning of the rows was interrupted; nothing of it was kept"
 
@@ -43,9 +44,15 @@ class Cleaner:
     """The filters in their order, and what they did so far."""
 
     def __init__(
-        self, filters: Sequence[Filter], ledger: Ledger | None = None, *, stop: StopFlag | None = None
+        self,
+        filters: Sequence[Filter],
+        ledger: Ledger | None = None,
+        *,
+        stop: StopFlag | None = None,
+        on_drop: OnDrop | None = None,
     ) -> None:
         self._filters = filters
+        self._on_drop = on_drop
         self._stop = stop or StopFlag()
         self._ledger = ledger
         self._rows_in = self._rows_kept = self._rows_edited = 0
@@ -121,16 +128,23 @@ class Cleaner:
         self._books[name].dropped[dropped.reason] += 1
         if self._ledger:
             self._ledger.drop(row, name, dropped)
+        if self._on_drop:
+            self._on_drop(row, name, dropped)
 
 
 @contextmanager
-def open_cleaner(filters: Sequence[Filter], folder: Path, stop: StopFlag) -> Iterator[Cleaner]:
-    """A cleaner that writes down below `folder` what it does; without filters it does nothing and writes nothing."""
+def open_cleaner(
+    filters: Sequence[Filter], folder: Path, stop: StopFlag, *, on_drop: OnDrop | None = None
+) -> Iterator[Cleaner]:
+    """A cleaner that writes down below `folder` what it does; without filters it does nothing and writes nothing.
+
+    `on_drop` is told of every row that is left out, the filter's name, and why.
+    """
     if not filters:
         yield Cleaner((), stop=stop)
         return
     with Ledger(folder, Samples(_hider(filters))) as ledger:
-        yield Cleaner(filters, ledger, stop=stop)
+        yield Cleaner(filters, ledger, stop=stop, on_drop=on_drop)
 
 
 def _hider(filters: Sequence[Filter]) -> Callable[[str], str]:
