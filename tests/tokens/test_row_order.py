@@ -84,19 +84,20 @@ def test_a_step_is_the_same_whoever_asks_first() -> None:
     assert ahead == back[::-1]
 
 
-def test_packs_are_nearly_full_with_the_tokens_dial() -> None:
-    lengths = np.clip(np.random.default_rng(0).lognormal(3.5, 0.8, size=3000), 2, 512).astype(int)
+@pytest.mark.parametrize(("rows", "pack_tokens"), [(3_000, 2_048), (60_000, 16_384), (100_000, 65_536)])
+def test_packs_are_nearly_full_with_the_tokens_dial(rows: int, pack_tokens: int) -> None:
+    lengths = np.clip(np.random.default_rng(0).lognormal(3.5, 0.8, size=rows), 2, 512).astype(int)
     config = Recipe.model_validate(
         {
             "model": {"name": "x"},
             "data": {"max_length": 512},
-            "train": {"tokens_per_step": 8192, "pack_tokens": 2048},
+            "train": {"epochs": 1, "tokens_per_step": 4 * pack_tokens, "pack_tokens": pack_tokens},
         }
     )
     order = RowOrder(lengths, config)
-    packs = [rows for number in range(order.total_steps // 3) for rows in order.step(number).micro_batches]
-    fill = sum(lengths[row] for rows in packs for row in rows) / (2048 * len(packs))
-    assert fill > 0.97
+    packs = [rows for number in range(order.total_steps) for rows in order.step(number).micro_batches]
+    assert sum(map(len, packs)) == rows
+    assert lengths.sum() / (pack_tokens * len(packs)) > 0.97
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1.0, 7), (0.5, 4), (2.5, 18)])
