@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli.data_check import data_check
 from luthier.cli.data_show import data_show
 from luthier.cli.data_synth import synth
 from luthier.cli.dedup import dedup
@@ -89,7 +90,7 @@ def convert(
     from luthier.cli.screen import Screen
     from luthier.data.convert.stage import Request
     from luthier.data.convert.stage import convert as convert_stage
-    from luthier.data.convert.turns import Choices
+    from luthier.text.dialects.turns import Choices
     from luthier.floor.errors import UsageError
     from luthier.floor.stop import StopFlag, listen_for_stop
 
@@ -114,6 +115,7 @@ def convert(
     return show(converted_text(report, is_dry=dry_run))
 
 
+data.command("check")(data_check)
 data.command("dedup")(dedup)
 data.command("show")(data_show)
 data.command("synth")(synth)

@@ -46,8 +46,13 @@ def _show_safe(text: str) -> None:
 
 def show_json(value: Any) -> None:
     """Write the one object of `--json` to standard output. Figures that are not finite become null."""
-    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
-    show("".join(f"\\u{ord(sign):04x}" if sign != "\n" and not _is_shown(sign) else sign for sign in text))
+    show(json_text(value))
+
+
+def json_text(value: Any, *, indent: int | None = 2) -> str:
+    """A value as `--json` writes it: what no terminal should get is spelt as JSON spells it."""
+    text = json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return "".join(f"\\u{ord(sign):04x}" if sign != "\n" and not _is_shown(sign) else sign for sign in text)
 
 
 def tell(text: str) -> None:

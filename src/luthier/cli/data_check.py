@@ -1,0 +1,248 @@
+"""`luthier data check`: every fault of rows in one pass, and a repaired copy where it is asked for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from luthier.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from luthier.data.check.lengths import Measure
+    from luthier.data.check.stage import Checked
+    from luthier.reports.check import Finding, RepairBooks
+
+SHOWN_OF_A_KIND = 10
+FINDINGS_AT_ONCE = 1000
+
+Paths = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[FILE|FOLDER]...",
+        help="Files of rows, or folders of JSONL files. Without them, those of --recipe.",
+        show_default=False,
+    ),
+]
+
+
+def data_check(
+    paths: Paths = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", metavar="RECIPE", help="Take files, tokenizer and max_length from this recipe.", show_default=False)] = None,
+    against: Annotated[list[Path] | None, typer.Option("--against", metavar="FILE", help="Look for the questions of this benchmark suite, a file or a folder. May be repeated.", show_default=False)] = None,
+    tokenizer: Annotated[str | None, typer.Option("--tokenizer", "--model", metavar="NAME", help="Measure lengths with this model's tokenizer: a folder, a hub id, or `embedded`.", show_default=False)] = None,
+    max_length: Annotated[int | None, typer.Option("--max-length", metavar="N", min=1, help="Tell every row of more than so many tokens.", show_default=False)] = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Write repaired copies and a ledger of every change into --out.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where repaired copies go: a folder that is not there yet.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Find every fault of rows: broken lines, wrong shapes, repeats, leaks, bad characters, tool calls, refusals, lengths.
+
+    Nothing is written without --fix, and the files themselves never are. Exit code 1 if a finding is an error.
+    """
+    from luthier.cli.screen import Screen
+    from luthier.data.check.fix import check_out
+    from luthier.data.check.fix import fix as write_copies
+    from luthier.data.check.stage import CheckTask, check, find_inputs
+    from luthier.floor.stop import StopFlag, listen_for_stop
+
+    check_options(fix=fix, out=out, max_length=max_length, has_tokenizer=bool(tokenizer or recipe))
+    screen = Screen()
+    files, measure = task_of(paths, recipe, tokenizer, max_length)
+    if out:
+        check_out(out, find_inputs(files))
+    task = CheckTask(files, tuple(against or ()), measure)
+    with listen_for_stop(StopFlag()) as stop, check(task, listener=screen, stop=stop) as found:
+        books = write_copies(found.sources, out, listener=screen, stop=stop) if out else None
+        if as_json:
+            show_as_json(found, books)
+        else:
+            show_as_text(found, books, measured=measure is not None)
+        has_errors = bool(found.store.count("error"))
+    if has_errors:
+        raise typer.Exit(1)
+
+
+def check_options(*, fix: bool, out: Path | None, max_length: int | None, has_tokenizer: bool) -> None:
+    """Raise UsageError for options that only make sense together."""
+    from luthier.floor.errors import UsageError
+
+    where = "the command line"
+    if fix != (out is not None):
+        what = (
+            "--fix without a place for the copies" if fix else "--out without --fix: nothing would be written"
+        )
+        raise UsageError("usage", what, where=where, fix="Give both: --fix --out outputs/checked")
+    if max_length is not None and not has_tokenizer:
+        what = f"--max-length {max_length} counts tokens, and no tokenizer is named"
+        raise UsageError("usage", what, where=where, fix="Name one: --tokenizer embedded, or --recipe RECIPE")
+
+
+def task_of(
+    paths: list[Path] | None, recipe: str | None, tokenizer: str | None, max_length: int | None
+) -> tuple[tuple[Path, ...], "Measure | None"]:
+    """The files to check, and what to measure them with. What the command line says goes before the recipe."""
+    from luthier.floor.errors import UsageError
+    from luthier.knowledge.model_folder import find_model
+
+    files, measure = tuple(paths or ()), None
+    if recipe is not None:
+        of_recipe, measure = from_recipe(recipe, max_length)
+        files = files or of_recipe
+    if not files:
+        raise UsageError(
+            "usage",
+            "no file to check",
+            where="the command line",
+            fix="Name files or a folder: luthier data check data",
+        )
+    if tokenizer is not None:
+        from luthier.data.check.lengths import Measure
+
+        limit = max_length or (measure.max_length if measure else None)
+        measure = Measure(find_model(tokenizer), limit)
+    return files, measure
+
+
+def from_recipe(name: str, max_length: int | None) -> tuple[tuple[Path, ...], "Measure | None"]:
+    """The files of a recipe on this machine, and its tokenizer, if it has one already."""
+    from luthier.cli.output import tell
+    from luthier.config.compose import load_recipe
+    from luthier.data.check.lengths import Measure
+    from luthier.data.sources import is_hub_id, source_configs
+    from luthier.data.tokenizer import find_tokenizer
+    from luthier.text.row_files import find_files
+
+    resolved = load_recipe(name)
+    for warning in resolved.warnings:
+        tell(f"warning: {warning}")
+    data = resolved.recipe.data
+    places = [(source.path, source.pattern) for source in source_configs(data)]
+    if data.validation_path:
+        places.append((data.validation_path, data.pattern))
+    files: list[Path] = []
+    for path, pattern in places:
+        if is_hub_id(path):
+            tell(f"warning: {path} is a dataset of the hub and was not checked")
+        else:
+            files += find_files(Path(path), pattern)
+    tokenizer = find_tokenizer(resolved.recipe)
+    if tokenizer is None:
+        return tuple(files), None
+    limit = max_length or data.max_length
+    return tuple(files), Measure(tokenizer, limit, data.template, data.train_on)
+
+
+def show_as_json(found: "Checked", books: "RepairBooks | None") -> None:
+    """One object, written piece by piece: there may be more findings than fit into memory."""
+    import json
+
+    from luthier.cli.output import json_text, show
+
+    show(f'{{\n  "rows": {found.rows},\n  "findings": [')
+    waiting: list[str] = []
+    total = sum(found.store.counts.values())
+    for told, finding in enumerate(found.store.by_place(), start=1):
+        waiting.append(f"    {json_text(finding.model_dump(), indent=None)}{',' if told < total else ''}")
+        if len(waiting) >= FINDINGS_AT_ONCE or told == total:
+            show("\n".join(waiting))
+            waiting = []
+    counts = json.dumps(dict(sorted(found.store.counts.items())))
+    end = f'  ],\n  "counts": {counts}'
+    if books:
+        end += f',\n  "repair": {json_text(books.model_dump(), indent=None)}'
+    show(end + "\n}")
+
+
+def show_as_text(found: "Checked", books: "RepairBooks | None", *, measured: bool) -> None:
+    """The findings, gravest first, the first of each kind; a table of all; what lengths cost; what was repaired."""
+    from luthier.cli.output import show
+
+    lines = [*finding_lines(found), *summary_lines(found), *length_lines(found, measured=measured)]
+    if books:
+        lines += book_lines(books)
+    elif mendable(found):
+        lines.append(
+            "next       what can be mended, in a copy: luthier data check ... --fix --out outputs/checked"
+        )
+    show("\n".join(lines))
+
+
+def finding_lines(found: "Checked") -> Iterator[str]:
+    """`file:line: error: reason: what to do [kind]`, and how many more there are of a kind."""
+    from luthier.data.check.kinds import KINDS
+
+    for severity in ("error", "warning", "note"):
+        for kind in (kind for kind, facts in KINDS.items() if facts.severity == severity):
+            count = found.store.counts[kind]
+            for finding in found.store.of_kind(kind, most=SHOWN_OF_A_KIND):
+                yield finding_line(finding)
+            if count > SHOWN_OF_A_KIND:
+                yield f"... and {count - SHOWN_OF_A_KIND:,} more {severity}s of {kind}; all of them: --json"
+
+
+def finding_line(finding: "Finding") -> str:
+    """One finding on one line."""
+    place = f"{finding.file}:{finding.line}"
+    return f"{place}: {finding.severity}: {finding.message}: {finding.fix} [{finding.kind}]".replace(
+        "\n", " "
+    )
+
+
+def summary_lines(found: "Checked") -> list[str]:
+    """How many findings of each kind; or that there is nothing to do."""
+    from luthier.cli.output import table
+    from luthier.data.check.kinds import KINDS
+
+    store = found.store
+    errors, warnings, notes = (store.count(severity) for severity in ("error", "warning", "note"))
+    files = f"{len(found.files):,} files" if len(found.files) > 1 else str(found.files[0])
+    lines = []
+    if store.counts:
+        rows = [("kind", "severity", "findings", "what", "--fix")]
+        order = {"error": 0, "warning": 1, "note": 2}
+        for kind, facts in sorted(KINDS.items(), key=lambda item: order[item[1].severity]):
+            if store.counts[kind]:
+                rows.append((kind, facts.severity, f"{store.counts[kind]:,}", facts.title, facts.mended))
+        lines += ["", table(rows, right=(2,)), ""]
+    if not errors and not warnings:
+        more = f" ({notes:,} {'notes' if notes > 1 else 'note'})" if notes else ""
+        return [*lines, f"no faults in {found.rows:,} rows of {files}{more}"]
+    return [
+        *lines,
+        f"{errors:,} errors, {warnings:,} warnings, {notes:,} notes in {found.rows:,} rows of {files}",
+    ]
+
+
+def length_lines(found: "Checked", *, measured: bool) -> list[str]:
+    """What each max_length would cost; or how to find out."""
+    from luthier.cli.output import table
+
+    if not measured:
+        return ["lengths were not measured; to measure them: --tokenizer NAME, or --recipe RECIPE"]
+    if not found.costs:
+        return []
+    rows = [("max_length", "rows cut", "trained tokens lost")]
+    rows += [(f"{length:,}", f"{cut:,}", f"{lost:.2%}") for length, cut, lost in found.costs]
+    return ["", table(rows, right=(0, 1, 2))]
+
+
+def mendable(found: "Checked") -> bool:
+    """Whether `--fix` would do anything."""
+    from luthier.data.check.kinds import KINDS
+
+    return any(KINDS[kind].mended for kind, count in found.store.counts.items() if count)
+
+
+def book_lines(books: "RepairBooks") -> list[str]:
+    """`repaired   12 rows in = 9 kept (2 edited) + 3 dropped`, by kind, and where it lies."""
+    dropped = sum(books.dropped.values())
+    lines = [
+        "",
+        f"repaired   {books.rows_in:,} rows in = {books.rows_kept:,} kept ({books.rows_edited:,} edited) + {dropped:,} dropped",
+    ]
+    lines += [f"{'':<11}{count:,} {kind} edited" for kind, count in books.edits.items()]
+    lines += [f"{'':<11}{count:,} {kind} dropped" for kind, count in books.dropped.items()]
+    lines += [f"copy       {copy}" for copy in books.files.values()]
+    lines.append(f"ledger     {books.ledger}")
+    return lines

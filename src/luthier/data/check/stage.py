@@ -1,0 +1,237 @@
+"""Find every fault of rows in one pass over their files, then what only shows across rows; repair a copy where that is asked for.
+
+Reads and tells, and never stops at a fault: a line that cannot be read is a finding like any other. Memory holds numbers of
+each row and of each finding, texts only of the batch in hand.
+"""
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier.data.check.across import compare_rows
+from luthier.data.check.answers import check_answers, check_personal
+from luthier.data.check.characters import check_characters, mojibake_repair
+from luthier.data.check.contamination import CONTAMINATION, NEAR_LEAK, Suites, suite_files
+from luthier.data.check.index import IndexWriter, ViewReader, split_of
+from luthier.data.check.kinds import Fault
+from luthier.data.check.lengths import LengthMeter, Measure
+from luthier.data.check.repair import WORTHLESS
+from luthier.data.check.shapes import unused_fields
+from luthier.data.check.source import Record, Source, parse_record
+from luthier.data.check.store import FindingStore
+from luthier.data.check.tools import check_tools
+from luthier.data.check.turns import check_turns
+from luthier.data.check.view import View, view_of
+from luthier.data.dedup.columns import Columns
+from luthier.data.dedup.sketch import Sketcher, choose_bands, find_engine
+from luthier.floor.errors import EnvironmentFault, UsageError
+from luthier.floor.log import Listener, Silent
+from luthier.floor.stop import StopFlag
+from luthier.text.row_files import find_files
+
+__all__ = ["CheckTask", "Checked", "check"]
+
+PATTERN = "*.jsonl"
+THRESHOLD = 0.8
+COLUMN_BYTES = 2**30
+INTERRUPTED = "the check was interrupted"
+ROWS_BETWEEN_LOOKS = 500
+CHECKS = (check_turns, check_tools, check_characters, check_answers, check_personal)
+
+
+@dataclass(frozen=True)
+class CheckTask:
+    """What to check, with which suites and which tokenizer. Without `measure` no length is measured."""
+
+    paths: tuple[Path, ...]
+    against: tuple[Path, ...] = ()
+    measure: Measure | None = None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found; the findings lie in `store` as long as the check's context lasts."""
+
+    files: tuple[Path, ...]
+    rows: int
+    store: FindingStore
+    costs: tuple[tuple[int, int, float], ...]
+    """Each max_length, rows cut, and the share of trained tokens lost; none if lengths were not measured."""
+    sources: tuple[Source, ...]
+
+
+@contextmanager
+def check(
+    task: CheckTask, *, listener: Listener | None = None, stop: StopFlag | None = None
+) -> Iterator[Checked]:
+    """Look at every row of every file, once, and then compare them.
+
+    Raises DataError if a file is missing or no text at all, ModelError if the tokenizer cannot be used.
+    """
+    listener, stop = listener or Silent(), stop or StopFlag()
+    files = find_inputs(task.paths)
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="luthier-check-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        sources = tuple(Source(path, folder / f"{number}.spool") for number, path in enumerate(files))
+        meter = LengthMeter(task.measure) if task.measure else None
+        store = stack.enter_context(FindingStore(files, folder))
+        columns = stack.enter_context(Columns(folder, budget_bytes=COLUMN_BYTES))
+        suites, held_out = (
+            stack.enter_context(Suites(paths, folder, kinds, listener=listener, stop=stop))
+            for paths, kinds in ((suite_files(task.against), CONTAMINATION), (held_out_of(files), NEAR_LEAK))
+        )
+        sketcher = _sketcher(listener)
+        if mojibake_repair() is None:
+            listener.warn("wrong decodings were not looked for: pip install 'luthier[clean]'")
+        writer = IndexWriter(columns, sketcher)
+        look = _Pass(sources, store, writer, meter, suites, held_out, listener, stop)
+        look.run()
+        index = look.index.close(files)
+        if index is not None:
+            reader = ViewReader([source.readable for source in sources])
+            bands = sketcher.bands if sketcher else None
+            for row, fault in compare_rows(index, reader, bands, listener=listener, stop=stop):
+                store.add(int(index.table.file_N[row]), int(index.table.line_N[row]), fault)
+        yield Checked(files, look.rows, store, tuple(meter.costs()) if meter else (), sources)
+
+
+def find_inputs(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The files, each once. Raises UsageError for a file that is named twice: all its rows would repeat themselves."""
+    files = [file for path in paths for file in find_files(path, PATTERN, by_recipe=False)]
+    seen = Counter(file.resolve() for file in files)
+    twice = next((file for file in files if seen[file.resolve()] > 1), None)
+    if twice:
+        what = f"{twice} is named twice: every row of it would repeat itself"
+        raise UsageError("usage", what, where="the command line", fix="Name each file once.")
+    return tuple(files)
+
+
+def held_out_of(files: Sequence[Path]) -> list[Path]:
+    """Those files that are of a validation or test split, if there are training rows beside them."""
+    held_out = [path for path in files if split_of(path)]
+    return held_out if len(held_out) < len(files) else []
+
+
+def _sketcher(listener: Listener) -> Sketcher | None:
+    try:
+        return Sketcher(find_engine(), choose_bands(THRESHOLD))
+    except EnvironmentFault:
+        listener.warn("near-duplicates were not looked for: pip install 'luthier[dedup]'")
+        return None
+
+
+@dataclass
+class _Pass:
+    """The one pass over all files."""
+
+    sources: Sequence[Source]
+    store: FindingStore
+    index: IndexWriter
+    meter: LengthMeter | None
+    suites: Suites
+    held_out: Suites
+    listener: Listener
+    stop: StopFlag
+    rows: int = 0
+    empty_rows: int = 0
+    first_empty: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        self._sizes = [source.path.stat().st_size for source in self.sources]
+
+    def run(self) -> None:
+        """Look at every row; what batches hold back is told at the end."""
+        for number, source in enumerate(self.sources):
+            self._file(number, source)
+        for file, line, fault in [
+            *(self.meter.close() if self.meter else []),
+            *(each for suite in self.suites for each in suite.close()),
+        ]:
+            self.store.add(file, line, fault)
+        if self.empty_rows:
+            self.store.add(*self.first_empty, Fault("guide-empty", f"Found {self.empty_rows} empty samples"))
+        total = sum(self._sizes)
+        self.listener.progress("check", total, total, f"{self.rows:,} rows")
+
+    def _file(self, number: int, source: Source) -> None:
+        for fault in source.head_faults:
+            self.store.add(number, 1, fault)
+        state = _FileState(split=split_of(source.path))
+        for record in source.records():
+            self.rows += 1
+            state.rows += 1
+            if self.rows % ROWS_BETWEEN_LOOKS == 0:
+                self.stop.check(INTERRUPTED, fix="Repeat the command.")
+                done = sum(self._sizes[:number]) + min(record.offset, self._sizes[number])
+                self.listener.progress("check", done, sum(self._sizes), f"{self.rows:,} rows")
+            self._record(number, source, record, state)
+        if not state.rows:
+            self.store.add(number, 1, Fault("empty-file", "the file holds no row"))
+        for name, (line, rows) in state.unused.items():
+            self.store.add(
+                number,
+                line,
+                Fault("unused-field", f"no shape uses the field {name!r}, which {rows:,} rows have"),
+            )
+
+    def _record(self, number: int, source: Source, record: Record, state: "_FileState") -> None:
+        parsed = parse_record(record, source.path)
+        faults = list(parsed.faults)
+        view = view_of(parsed.fields) if parsed.fields is not None else None
+        if isinstance(view, View):
+            faults += view.faults
+            faults += state.judge(view, record.line, source.path)
+            for check_row in CHECKS:
+                faults += check_row(view)
+            is_empty = any(fault.kind in WORTHLESS for fault in faults)
+            self._compare_later(number, record, view, is_empty=is_empty, split=state.split)
+        elif view is not None:
+            faults += view
+        for fault in faults:
+            self.store.add(number, record.line, fault)
+
+    def _compare_later(self, number: int, record: Record, view: View, *, is_empty: bool, split: int) -> None:
+        wording = view.wording()
+        self.index.add(number, record, wording, is_empty=is_empty, split=split)
+        if not wording.body.strip():
+            self.empty_rows += 1
+            if self.empty_rows == 1:
+                self.first_empty = (number, record.line)
+        placed = self.suites.add(number, record.line, view)
+        if not split:
+            placed += self.held_out.add(number, record.line, view)
+        if self.meter and not is_empty:
+            placed += self.meter.add(number, record.line, view)
+        for file, line, fault in placed:
+            self.store.add(file, line, fault)
+
+
+@dataclass
+class _FileState:
+    """What the rows of a file have shown so far."""
+
+    split: int
+    rows: int = 0
+    shape: str = ""
+
+    def __post_init__(self) -> None:
+        self.unused: dict[str, tuple[int, int]] = {}
+
+    def judge(self, view: View, line: int, path: Path) -> Iterator[Fault]:
+        """What is wrong with a row beside the others of its file."""
+        if not self.shape:
+            self.shape = view.shape
+            if not view.is_trained:
+                what = f"{view.shape} rows, which training does not read as they are"
+                yield Fault("other-dialect", what, f"luthier data convert {path}")
+        elif view.shape != self.shape:
+            yield Fault("mixed-shapes", f"is {view.shape}, and the file began with {self.shape}")
+        for name in unused_fields(view.fields, view.shape):
+            if name in self.unused or len(self.unused) < 50:
+                first, rows = self.unused.get(name, (line, 0))
+                self.unused[name] = (first, rows + 1)
