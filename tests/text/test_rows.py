@@ -122,13 +122,40 @@ MESSAGES = {
     ),
     "content_in_parts": (
         '[{"role": "user", "content": [{"type": "text"}]}]',
-        "messages[0].content is a list of 1",
+        "messages[0].content[0] lacks 'text'",
+    ),
+    "a_picture": (
+        '[{"role": "user", "content": [{"type": "text", "text": "See?"}, {"type": "image_url", "image_url": {}}]}]',
+        "messages[0].content[1].type is 'image_url': only text can be learnt",
     ),
     "tool_calls": (
         '[{"role": "assistant", "content": "", "tool_calls": [1]}]',
-        "messages[0] has 'tool_calls'",
+        "messages[0].tool_calls[0] is the number 1, not an object",
     ),
-    "a_weight": ('[{"role": "assistant", "content": "a", "weight": 0}]', "messages[0] has 'weight'"),
+    "a_call_by_the_user": (
+        '[{"role": "user", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]',
+        "messages[0] calls a tool, which only the assistant does",
+    ),
+    "arguments_encoded_twice": (
+        '[{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "\\"{}\\""}}]}]',
+        "arguments is JSON encoded twice",
+    ),
+    "arguments_that_are_a_list": (
+        '[{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[]"}}]}]',
+        "arguments is a list of 0, not an object",
+    ),
+    "thinking_apart": (
+        '[{"role": "assistant", "content": "a", "reasoning_content": "b"}]',
+        "messages[0] has 'reasoning_content', which no row holds",
+    ),
+    "content_and_refusal": (
+        '[{"role": "assistant", "content": "a", "refusal": "b"}]',
+        "messages[0] has content and refusal",
+    ),
+    "a_weight": (
+        '[{"role": "assistant", "content": "a", "weight": 0.5}]',
+        "messages[0].weight is the number 0.5, neither 0 nor 1",
+    ),
 }
 
 

@@ -15,12 +15,11 @@ from typing import Any
 
 from luthier.floor.errors import DataError, EnvironmentFault
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, sync_folder
-from luthier.text.columns import KNOWN_COLUMNS
-from luthier.text.row_shapes import FIELDS
+from luthier.text.shapes import SHAPES
 
 ROWS_AT_ONCE = 1000
 COMMIT = re.compile(r"[0-9a-f]{40}")
-USED_COLUMNS = tuple(dict.fromkeys([*(name for names in FIELDS.values() for name in names), *KNOWN_COLUMNS]))
+USED_COLUMNS = tuple(dict.fromkeys(name for shape in SHAPES for name in sorted(shape.fields)))
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def choose_run_template(recipe: Recipe, run: RunDir, first: Row) -> Template:
     """
     if first.kind == "text":
         return "guide"
-    if run.report("data").is_file():
+    if run.report("data").is_file() and first.kind != "preference":
         template = DataReport.read(run.report("data")).template
         if first.kind == "messages" or template == "chat":
             return "chat"

@@ -151,6 +151,7 @@ FAULTS: dict[str, str] = {
     "data-hub": "A dataset of the hub could not be read.",
     "data-cache": "Prepared tokens are damaged.",
     "data-changed": "A data file was written to while it was read.",
+    "data-objective": "The rows are for another objective than those that can be trained.",
     "data-dialect": "A record is in no dialect that can be converted, or not in that of the rest.",
     "data-archive": "An archive is damaged, encrypted, or made to do harm.",
     "data-words": "The word list that a recipe names cannot be read or holds no word.",

@@ -151,6 +151,10 @@ ADVICE: dict[str, Advice] = {
         "Another program appends to the file while `luthier data dedup` reads it twice.",
         "Wait until nothing writes to the file, then repeat the command.",
     ),
+    "data-objective": Advice(
+        "Preference pairs (`prompt`, `chosen`, `rejected`) in `data.path`, or answers with a `label` that says good or bad.",
+        "Train on rows with one answer each; a copy of the better answers will do: `jq -c '{prompt, completion: .chosen}' pairs.jsonl > rows.jsonl`.",
+    ),
     "data-dialect": Advice(
         "`luthier data convert` on a table of prices; ShareGPT and Alpaca rows in one file.",
         "The message names the closest dialect and what is missing. If you know better, name it: `--from sharegpt`; records"

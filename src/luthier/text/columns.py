@@ -1,7 +1,4 @@
-"""Make the fields of a row out of the columns that a file has: those that the recipe names, or those that are recognised.
-
-Recognised are the names that data sets of questions and answers use. Nothing here judges what the columns hold.
-"""
+"""Make the fields of a row out of the columns that the recipe names. Nothing here judges what the columns hold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +8,6 @@ from luthier.floor.lookup import did_you_mean
 from luthier.text.problems import LineFault
 from luthier.text.row_shapes import FIELDS, RowKind, describe
 
-# Whoever writes `instruction` may give an input to it; both together are what is asked.
-INSTRUCTION, GIVEN = "instruction", ("input", "context")
-INSTRUCTION_ANSWERS = ("output", "response", "completion", "answer")
-QUESTIONS = ("question", "query", "input")
-ANSWERS = ("answer", "response", "target", "output")
-KNOWN_COLUMNS = tuple(dict.fromkeys([INSTRUCTION, *GIVEN, *INSTRUCTION_ANSWERS, *QUESTIONS, *ANSWERS]))
 BETWEEN = "\n\n"
 
 
@@ -42,22 +33,6 @@ def named_columns(of_field: Mapping[str, Sequence[str]]) -> Columns | None:
     given = {field: tuple(names) for field, names in of_field.items() if names}
     kind = next((kind for kind, names in FIELDS.items() if set(names) == given.keys()), None)
     return Columns(given, kind) if kind else None
-
-
-def recognise_columns(fields: Mapping[str, Any]) -> Columns | None:
-    """The columns that ask and answer, by their names; None if there are none, or if the row has a format's own fields."""
-    if any(all(name in fields for name in names) for names in FIELDS.values()):
-        return None
-    if INSTRUCTION in fields and (answer := _first(INSTRUCTION_ANSWERS, fields)):
-        return Columns({"prompt": (INSTRUCTION, *GIVEN), "completion": (answer,)}, "prompt_completion")
-    question, answer = _first(QUESTIONS, fields), _first(ANSWERS, fields)
-    if question and answer:
-        return Columns({"prompt": (question,), "completion": (answer,)}, "prompt_completion")
-    return None
-
-
-def _first(names: Sequence[str], fields: Mapping[str, Any]) -> str | None:
-    return next((name for name in names if name in fields), None)
 
 
 def _join(fields: Mapping[str, Any], names: tuple[str, ...]) -> Any:

@@ -1,5 +1,8 @@
 """Gather the faults of many rows, so that one message lists them together instead of one a run."""
 
+from collections import Counter
+from typing import Any
+
 from luthier.floor.errors import DataError
 
 MOST_PROBLEMS_SHOWN = 20
@@ -20,6 +23,8 @@ class Problems:
 
     def __init__(self) -> None:
         self.count = 0
+        self.passed_over: Counter[str] = Counter()
+        """What readers leave unread on purpose, by kind."""
         self._first: list[tuple[str, LineFault]] = []
 
     def add(self, origin: str, fault: LineFault) -> None:
@@ -45,3 +50,16 @@ class Problems:
             problems=[*listed, f"... and {more} more"] if more else listed,
             fix=fix,
         )
+
+
+def describe(value: Any) -> str:
+    """A JSON value for a message: its type, and its content where that is short."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= 40 else value[:37] + "...")
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if value is None or isinstance(value, bool):  # asked before numbers: to Python, True is 1
+        return str(value).lower().replace("none", "null")
+    return f"the number {value}"

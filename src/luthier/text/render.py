@@ -7,17 +7,20 @@ The first token of a row never carries loss, since nothing precedes it. What a t
 Axes: N rows, T tokens of several rows end to end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
-from luthier.floor.errors import RecipeError
+from luthier.floor.errors import DataError, RecipeError
 from luthier.text.chat import ChatRenderer, as_messages
-from luthier.text.encode import control_pattern, encode_ids, encode_texts
+from luthier.text.encode import control_pattern, encode_ids
+from luthier.text.encode_pool import EncodedTexts, EncodePool
 from luthier.text.row import Row, RowKind
 from luthier.text.tokenizer import stop_ids
 
@@ -26,6 +29,10 @@ __all__ = ["Rendered", "RenderedBlock", "Renderer", "choose_template", "stop_ids
 Template = Literal["guide", "chat"]
 # A text row has no prompt; where one is wanted to look at what the model writes, its beginning serves.
 OPENING_CHARACTERS = 200
+
+IdsT = npt.NDArray[np.uint32]
+MaskT = npt.NDArray[np.bool_]
+LengthsN = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -40,9 +47,9 @@ class Rendered:
 class RenderedBlock:
     """N rows end to end."""
 
-    ids_T: npt.NDArray[np.uint32]
-    trained_T: npt.NDArray[np.bool_]
-    lengths_N: npt.NDArray[np.int64]
+    ids_T: IdsT
+    trained_T: MaskT
+    lengths_N: LengthsN
     has_control_text_N: npt.NDArray[np.bool_]
     """Whether a text of the row spells a control token."""
 
@@ -69,6 +76,7 @@ class Renderer:
     ) -> None:
         self._tokenizer = tokenizer
         self._chat = ChatRenderer(tokenizer, train_on=train_on) if template == "chat" else None
+        self._pool = EncodePool(tokenizer.backend_tokenizer)
         self._control = control_pattern(tokenizer)
         self._bos: list[int] = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         self._eos: int = tokenizer.eos_token_id
@@ -85,17 +93,45 @@ class Renderer:
 
     def render_block(self, rows: Sequence[Row]) -> RenderedBlock:
         """Many rows of one kind at once, far faster than one by one."""
+        return self.begin_block(rows)()
+
+    @property
+    def blocks_at_once(self) -> int:
+        """How many blocks should be begun before the first is waited for, to keep every core busy."""
+        return 1 if self._chat else self._pool.parallel_blocks
+
+    def begin_block(self, rows: Sequence[Row]) -> Callable[[], RenderedBlock]:
+        """Begin to render a block; what is returned waits for it. Blocks may be waited for in any order."""
         if not rows:
             empty = np.empty(0, dtype=np.uint32), np.empty(0, dtype=bool), np.empty(0, dtype=np.int64)
-            return RenderedBlock(*empty, np.empty(0, dtype=bool))
+            return lambda: RenderedBlock(*empty, np.empty(0, dtype=bool))
         if self._chat:
-            parts, masks = self._chat.render(rows)
-            ids_T, trained_T = np.concatenate(parts).astype(np.uint32), np.concatenate(masks)
-            lengths_N = np.array([len(part) for part in parts], dtype=np.int64)
-        elif rows[0].kind == "text":
-            ids_T, trained_T, lengths_N = self._texts(rows)
-        else:
-            ids_T, trained_T, lengths_N = self._pairs(rows)
+            return partial(self._finish_chat, self._chat, rows)
+        texts = [text for row in rows for text in _segments(row)]
+        return partial(self._finish_framed, rows, self._pool.encode(texts))
+
+    def close(self) -> None:
+        """End the processes that encode, if there are any."""
+        self._pool.close()
+
+    def _finish_chat(self, chat: ChatRenderer, rows: Sequence[Row]) -> RenderedBlock:
+        parts, masks = chat.render(rows)
+        ids_T, trained_T = np.concatenate(parts).astype(np.uint32), np.concatenate(masks)
+        return self._block(rows, ids_T, trained_T, np.array([len(part) for part in parts], dtype=np.int64))
+
+    def _finish_framed(self, rows: Sequence[Row], encoding: Future[EncodedTexts]) -> RenderedBlock:
+        encoded = encoding.result()
+        segments = len(_segments(rows[0]))
+        ids_T, lengths_N = self._framed(encoded, segments)
+        if segments == 1:
+            return self._block(rows, ids_T, np.ones(len(ids_T), dtype=bool), lengths_N)
+        counts_N2 = encoded.lengths_N.reshape(-1, 2) + [len(self._bos), 1]
+        trained_T = np.repeat(np.tile([False, True], len(rows)), counts_N2.ravel())
+        return self._block(rows, ids_T, trained_T, lengths_N)
+
+    def _block(
+        self, rows: Sequence[Row], ids_T: IdsT, trained_T: MaskT, lengths_N: LengthsN
+    ) -> RenderedBlock:
         trained_T[(np.cumsum(lengths_N) - lengths_N)[lengths_N > 0]] = False
         has_control_text_N = np.array([self._spells_control_token(row) for row in rows], dtype=bool)
         return RenderedBlock(ids_T, trained_T, lengths_N, has_control_text_N)
@@ -120,44 +156,44 @@ class Renderer:
         messages = as_messages(row)
         return messages[-1].content if messages and messages[-1].role == "assistant" else ""
 
-    def _pairs(
-        self, rows: Sequence[Row]
-    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-        prompts = encode_ids(self._tokenizer, [row.prompt + "\n" for row in rows])
-        completions = encode_ids(self._tokenizer, [row.completion for row in rows])
-        flat: list[int] = []
-        for prompt, completion in zip(prompts, completions, strict=True):
-            flat += self._bos
-            flat += prompt
-            flat += completion
-            flat.append(self._eos)
-        counts_N2 = np.array(
-            [(len(self._bos) + len(p), len(c) + 1) for p, c in zip(prompts, completions, strict=True)],
-            dtype=np.int64,
-        )
-        trained_T = np.repeat(np.tile([False, True], len(rows)), counts_N2.ravel())
-        return np.array(flat, dtype=np.uint32), trained_T, counts_N2.sum(axis=1)
-
-    def _texts(
-        self, rows: Sequence[Row]
-    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-        edges = np.array(self._bos, dtype=np.uint32), np.array([self._eos], dtype=np.uint32)
-        parts: list[npt.NDArray[np.uint32]] = []
-        for encoding in encode_texts(self._tokenizer, [row.text for row in rows]):
-            parts += [edges[0], np.array(encoding.ids, dtype=np.uint32), edges[1]]
-        lengths_N = np.array([len(part) for part in parts], dtype=np.int64).reshape(-1, 3).sum(axis=1)
-        ids_T = np.concatenate(parts)
-        return ids_T, np.ones(len(ids_T), dtype=bool), lengths_N
+    def _framed(self, encoded: EncodedTexts, segments: int) -> tuple[IdsT, LengthsN]:
+        """Rows of so many encoded segments each, with BOS before and EOS behind."""
+        lengths_N = encoded.lengths_N.reshape(-1, segments).sum(axis=1) + len(self._bos) + 1
+        ends_N = np.cumsum(lengths_N)
+        ids_T = np.empty(ends_N[-1], dtype=np.uint32)
+        is_said_T = np.ones(len(ids_T), dtype=bool)
+        for edge, places_N in ((self._bos, ends_N - lengths_N), ([self._eos], ends_N - 1)):
+            if edge:
+                ids_T[places_N] = edge[0]
+                is_said_T[places_N] = False
+        ids_T[is_said_T] = encoded.ids_T
+        return ids_T, lengths_N
 
     def _spells_control_token(self, row: Row) -> bool:
         return any(self._control.search(text) for text in row.texts() if text)
 
 
+def _segments(row: Row) -> list[str]:
+    """What of the row is encoded by itself: prompt and completion apart, so that no token spans the seam."""
+    return [row.text] if row.kind == "text" else [row.prompt + "\n", row.completion]
+
+
 def choose_template(setting: Literal["auto", "guide", "chat"], row_kind: RowKind) -> Template:
     """`auto` takes the chat template for conversations and the guide's rule for the rest.
 
-    Raises RecipeError (cfg-conflict) for conversations by the guide, and for plain text by a chat template.
+    Raises RecipeError (cfg-conflict) for conversations by the guide, and for plain text by a chat template; DataError
+    (data-objective) for preference pairs, which no objective of today learns from.
     """
+    if row_kind == "preference":
+        raise DataError(
+            "data-objective",
+            "the rows are preference pairs: a better and a worse answer to the same question",
+            where="data.path",
+            why="They are for preference objectives such as DPO, which compare the two; to learn an answer as it stands "
+            "would leave out what the pairs say.",
+            fix="Train on rows with one answer each; of preference pairs, on a copy of the better ones: "
+            """jq -c '{prompt, completion: .chosen}' pairs.jsonl > rows.jsonl""",
+        )
     if setting == "auto":
         return "chat" if row_kind == "messages" else "guide"
     if (setting, row_kind) in (("guide", "messages"), ("chat", "text")):

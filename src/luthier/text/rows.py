@@ -5,23 +5,21 @@ twenty faults and their number. Whoever writes rows somewhere has to throw that 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.config.data import FileFormat, Format
 from luthier.floor.errors import DataError
-from luthier.text.columns import Columns, recognise_columns
+from luthier.text.columns import Columns
 from luthier.text.problems import LineFault, Problems
 from luthier.text.readers.formats import read_records
 from luthier.text.readers.record import Fields
 from luthier.text.row_files import find_files
-from luthier.text.row_shapes import FIELDS, Message, Row, RowKind, guess_kind, make_row
+from luthier.text.row import Message, Row, RowKind
+from luthier.text.shapes import SHAPE_OF, Shape, guess_shape, unused_fields
 
 __all__ = ["FileSet", "Message", "Row", "RowKind", "find_files", "first_row", "read_rows", "read_rows_of"]
-
-
-USED_FIELDS: Mapping[RowKind, frozenset[str]] = {kind: frozenset(names) for kind, names in FIELDS.items()}
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class FileSet:
 
 
 def read_rows(
-    files: Sequence[Path], format: Format, *, unused_fields: Counter[str] | None = None
+    files: Sequence[Path], format: Format | RowKind, *, unused_fields: Counter[str] | None = None
 ) -> Iterator[Row]:
     """Yield the rows of `files` in order. `auto` takes the format of the first row and refuses rows that differ.
 
@@ -46,7 +44,7 @@ def read_rows(
 
 
 def read_rows_of(
-    sets: Sequence[FileSet], format: Format, *, unused_fields: Counter[str] | None = None
+    sets: Sequence[FileSet], format: Format | RowKind, *, unused_fields: Counter[str] | None = None
 ) -> Iterator[Row]:
     """The same of several sets of files, one after the other; a set that holds no row is refused."""
     problems = Problems()
@@ -68,6 +66,8 @@ def read_rows_of(
         if not rows and not problems.count:
             raise _empty(each.files)
     problems.raise_if_any()
+    if unused_fields is not None:
+        unused_fields.update(problems.passed_over)
 
 
 def first_row(each: FileSet, format: Format) -> Row:
@@ -75,28 +75,63 @@ def first_row(each: FileSet, format: Format) -> Row:
     return next(read_rows_of([each], format))
 
 
-class _Maker:
-    """Makes rows of the records of one file, whose first one decides which columns are read if nobody named them."""
+def first_shape(each: FileSet, format: Format) -> str:
+    """What the first row is written as, for people: `Alpaca: instruction, input, output`, or the columns that were named."""
+    problems = Problems()
+    kind: RowKind | None = None if format == "auto" else format
+    maker = _Maker(each.columns, None)
+    for file in each.files:
+        for origin, fields in read_records(file, problems, file_format=each.file_format):
+            try:
+                maker.make(fields, kind, origin)
+            except LineFault as fault:
+                problems.add(origin, fault)
+                problems.raise_if_any()
+            return maker.looks
+    problems.raise_if_any()
+    raise _empty(each.files)
 
-    def __init__(self, columns: Columns | None, unused_fields: Counter[str] | None) -> None:
+
+class _Maker:
+    """Makes rows of the records of one file, whose first one decides which shape they have if no columns are named."""
+
+    def __init__(self, columns: Columns | None, unused: Counter[str] | None) -> None:
         self._columns = columns
-        self._is_settled = columns is not None
-        self._unused = unused_fields
+        self._shape: Shape | None = SHAPE_OF[columns.kind] if columns else None
+        self._used: frozenset[str] = columns.used if columns else frozenset()
+        self._unused = unused
+
+    @property
+    def looks(self) -> str:
+        """What the rows are written as."""
+        assert self._shape, "no row was made yet"
+        return f"columns {', '.join(sorted(self._used))}" if self._columns else self._shape.looks
 
     def make(self, fields: Fields, kind: RowKind | None, origin: str) -> Row:
         """The row; raises LineFault."""
-        if not self._is_settled:
-            self._columns, self._is_settled = recognise_columns(fields), True
-        columns = self._columns
-        kind = kind or (columns.kind if columns else guess_kind(fields))
-        if columns is not None and columns.kind != kind:
-            raise LineFault("data-field", f"the columns make a row of {columns.kind}, and the rest is {kind}")
-        row = make_row(columns.pick(fields) if columns else fields, kind, origin)
+        if self._shape is None:
+            self._shape = guess_shape(fields, kind)
+            self._used = self._shape.fields
+        row = self._shape.row(self._columns.pick(fields) if self._columns else fields, origin)
+        if kind is not None and row.kind != kind:
+            raise LineFault("data-field", _another_kind(row.kind, kind))
         if self._unused is not None:
-            used = columns.used if columns else USED_FIELDS[kind]
-            if not fields.keys() <= used:
-                self._unused.update(fields.keys() - used)
+            if not fields.keys() <= self._used or self._shape.name == "oasst":
+                self._unused.update(self._not_read(fields))
         return row
+
+    def _not_read(self, fields: Fields) -> list[str]:
+        if self._columns:
+            return sorted(fields.keys() - self._used)
+        assert self._shape
+        return unused_fields(fields, self._shape)
+
+
+def _another_kind(kind: RowKind, rest: RowKind) -> str:
+    if {kind, rest} == {"messages", "prompt_completion"}:
+        here, there = ("messages", "text") if kind == "messages" else ("text", "messages")
+        return f"prompt or completion is {here} here and {there} in the rest: put all turns into 'messages'"
+    return f"makes a row of {kind}, and the rest is {rest}"
 
 
 def _empty(files: Sequence[Path]) -> DataError:

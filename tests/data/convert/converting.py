@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data.convert.stage import Request, convert
-from luthier.data.convert.turns import Choices
+from luthier.text.dialects.turns import Choices
 from luthier.reports.convert import ConvertReport
 
 FORMATS = Path(__file__).parent / "formats"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from luthier.data.convert import chatgpt
 from luthier.data.convert.books import ConversionBooks
 from luthier.data.convert.settle import settle
-from luthier.data.convert.turns import Choices
+from luthier.text.dialects.turns import Choices
 from luthier.floor.errors import DataError
 from tests.data.convert.converting import (
     FORMATS,

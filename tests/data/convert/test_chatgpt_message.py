@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from luthier.data.convert.chatgpt_message import Said, read_message
-from luthier.data.convert.turns import Choices
+from luthier.text.dialects.turns import Choices
 from tests.data.convert.converting import message
 
 DROP, AS_TEXT = Choices(), Choices(tools="text")

@@ -16,20 +16,17 @@ def copied(folder: Path, name: str, **wishes: Any) -> Any:
     return converted(copy, **wishes)
 
 
-def test_openai_rows_lose_tools_pictures_and_weights_with_a_count(tmp_path: Path) -> None:
+def test_openai_rows_lose_tools_and_pictures_with_a_count_and_keep_weights(tmp_path: Path) -> None:
     rows, report = copied(tmp_path, "openai_chat_finetune_examples.jsonl")
     assert [said(row) for row in rows] == [
         [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello!")],
+        [("user", "2+2?"), ("assistant", "5"), ("user", "Check again."), ("assistant", "4")],
         [("user", "Weather in Oslo?"), ("assistant", "-2 °C.")],
         [("user", "What is this?"), ("assistant", "A tiny test image.")],
         [("user", "Weather in Rome?"), ("assistant", "20 °C.")],
     ]
-    assert report.conversations.dropped == {"a turn has weight 0, which rows cannot say yet": 1}
-    assert report.messages.dropped == {
-        "in a conversation that was left out": 4,
-        "tool call": 2,
-        "tool output": 2,
-    }
+    assert [message.get("weight") for message in rows[1]["messages"]] == [None, 0, None, None]
+    assert report.messages.dropped == {"tool call": 2, "tool output": 2}
     assert report.notes == {"image, sound or file left out of a message": 1}
     check_books(report)
 
@@ -37,8 +34,8 @@ def test_openai_rows_lose_tools_pictures_and_weights_with_a_count(tmp_path: Path
 def test_openai_tools_become_text_on_request(tmp_path: Path) -> None:
     rows, report = copied(tmp_path, "openai_chat_finetune_examples.jsonl", tools="text")
     call = {"name": "get_weather", "arguments": {"city": "Oslo"}}
-    assert said(rows[1])[1:3] == [("assistant", json.dumps(call)), ("tool", '{"temp": -2}')]
-    assert said(rows[3])[2] == ("tool", '{"temp": 20}')
+    assert said(rows[2])[1:3] == [("assistant", json.dumps(call)), ("tool", '{"temp": -2}')]
+    assert said(rows[4])[2] == ("tool", '{"temp": 20}')
     assert "tool call" not in report.messages.dropped
 
 

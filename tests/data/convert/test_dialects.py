@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from luthier.cli.data import Branches, DialectName, Keep, RowForm, Tools
-from luthier.data.convert import turns
+from luthier.text.dialects import turns
 from luthier.data.convert.dialects import DIALECTS, NAMES, fits_none, recognise
 from luthier.floor.errors import DataError, UsageError
 from tests.data.convert.converting import FORMATS, converted, rows_of, talk

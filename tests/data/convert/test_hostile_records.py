@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luthier.data.convert.stage import Request, convert
-from luthier.data.convert.turns import Choices
+from luthier.text.dialects.turns import Choices
 from luthier.floor.errors import DataError
 from tests.data.convert.converting import FORMATS, check_books
 from tests.data.convert.test_dialect_readers import tree

@@ -8,13 +8,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from luthier.data.convert.chatgpt_message import read_message
-from luthier.data.convert.turns import CALL_ROLE, Choices, Reading, Turn
+from luthier.text.dialects.turns import (
+    CALL_ROLE,
+    MOST_TURNS_OF_ALL_BRANCHES,
+    TOO_MANY_TURNS,
+    Choices,
+    Reading,
+    Turn,
+)
 
 LOOP = "its messages form a loop"
 NO_NODES = "no messages"
-TOO_MANY_TURNS = "more branches than are walked"
-# All branches of a tree share their beginnings: 10,000 turns with a branch at each would be 50 million.
-MOST_TURNS_OF_ALL_BRANCHES = 200_000
 
 
 class LoopFault(Exception):

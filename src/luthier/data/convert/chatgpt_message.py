@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.data.convert.turns import (
+from luthier.text.dialects.turns import (
     CALL_ROLE,
     EMPTY,
     HIDDEN,

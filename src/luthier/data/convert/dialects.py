@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.data.convert import alpaca, chatgpt, mt_bench, oasst, openai_chat, pairs, sharegpt
+from luthier.data.convert import chatgpt, mt_bench
 from luthier.data.convert.settle import Form
-from luthier.data.convert.turns import Choices, Reading
+from luthier.text.dialects import alpaca, oasst, openai_chat, pairs, sharegpt
+from luthier.text.dialects.turns import Choices, Reading
+from luthier.text.dialects.preference import is_preference
 from luthier.text.problems import LineFault
+from luthier.text.shapes import Candidate, closest
 
 Records = Iterator[tuple[str, dict[str, Any]]]
 
@@ -47,8 +50,6 @@ DIALECTS = (
     Dialect("text", "text", "text", pairs.missing_text, pairs.read_text),
 )  # fmt: skip
 NAMES = tuple(dialect.name for dialect in DIALECTS)
-# Recognised to be refused by name: rows that no row format of today holds.
-PREFERENCES = ({"chosen", "rejected"}, {"preferred_output", "non_preferred_output"})
 
 
 def recognise(record: Mapping[str, Any]) -> Dialect | None:
@@ -61,11 +62,6 @@ def recognise(record: Mapping[str, Any]) -> Dialect | None:
 def named(name: str) -> Dialect:
     """The dialect of a name in NAMES."""
     return next(dialect for dialect in DIALECTS if dialect.name == name)
-
-
-def is_preference(record: Mapping[str, Any]) -> bool:
-    """Whether a record says which of two answers is better."""
-    return any(keys <= record.keys() for keys in PREFERENCES)
 
 
 def check_fits(record: Mapping[str, Any], dialect: Dialect) -> None:
@@ -84,26 +80,17 @@ def fits_none(record: Mapping[str, Any]) -> LineFault:
     """The fault of a record that is in no dialect: which one is closest, and what it lacks."""
     shown = ", ".join(str(name)[:40] for name in list(record)[:8]) or "nothing"
     if is_preference(record):
-        what = f"is a pair of a better and a worse answer, which no row format holds yet; it has: {shown}"
+        what = f"is a pair of a better and a worse answer, which is read as it is and needs no conversion; it has: {shown}"
         return LineFault("data-dialect", what)
-    closest = min(DIALECTS, key=lambda dialect: _distance(record, dialect))
-    if _distance(record, closest) >= 1:
+    found = closest(record, [Candidate(each.name, each.missing, _lists(each.name)) for each in DIALECTS])
+    if found is None:
         return LineFault("data-dialect", f"fits no dialect ({', '.join(NAMES)}); it has: {shown}")
-    lacks = " and ".join(closest.missing(record))
+    lacks = " and ".join(found.missing(record))
     return LineFault(
-        "data-dialect", f"fits no dialect; {closest.name} is closest, but it lacks {lacks}; it has: {shown}"
+        "data-dialect", f"fits no dialect; {found.name} is closest, but it lacks {lacks}; it has: {shown}"
     )
 
 
-def _distance(record: Mapping[str, Any], dialect: Dialect) -> float:
-    """The share of what a dialect needs that is not there: 1 if nothing of it is."""
-    lacks, needs = len(dialect.missing(record)), len(dialect.missing({}))
-    return min(lacks / needs, 1.0) if lacks < needs or _names_list(record, dialect) is False else 0.9
-
-
-def _names_list(record: Mapping[str, Any], dialect: Dialect) -> bool:
-    """Whether the list that a dialect is made of is there, though not as it should be."""
-    lists = {"chatgpt": ("mapping",), "openai": ("messages",), "sharegpt": sharegpt.LISTS}.get(
-        dialect.name, ()
-    )
-    return any(name in record for name in lists)
+def _lists(name: str) -> tuple[str, ...]:
+    """The list that a dialect is made of, by the names that it goes by."""
+    return {"chatgpt": ("mapping",), "openai": ("messages",), "sharegpt": sharegpt.LISTS}.get(name, ())

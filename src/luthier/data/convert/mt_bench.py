@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.data.convert.turns import EMPTY, Choices, Reading, Turn, add_turn, need_text
-from luthier.text.problems import LineFault
-from luthier.text.row_shapes import describe
+from luthier.text.dialects.turns import EMPTY, Choices, Reading, Turn, add_turn, need_text
+from luthier.text.problems import LineFault, describe
 
 NO_REFERENCE = "no reference answer"
 
@@ -25,8 +24,8 @@ def read(record: Mapping[str, Any], choices: Choices) -> Reading:
     thread: list[Turn] = []
     answered = next((at for at, answer in enumerate(answers) if not answer.strip()), len(answers))
     for at in range(min(answered, len(questions))):
-        add_turn(reading, thread, Turn("user", questions[at], (at,)), choices.tools)
-        add_turn(reading, thread, Turn("assistant", answers[at], (len(questions) + at,)), choices.tools)
+        add_turn(reading, thread, Turn("user", questions[at], (at,)), choices)
+        add_turn(reading, thread, Turn("assistant", answers[at], (len(questions) + at,)), choices)
     reading.dropped |= dict.fromkeys(range(len(thread) // 2, len(questions)), NO_REFERENCE)
     reading.dropped |= dict.fromkeys(range(len(questions) + len(thread) // 2, reading.messages), EMPTY)
     reading.threads.append(thread)

@@ -8,16 +8,16 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from luthier.data.convert.books import ConversionBooks
-from luthier.data.convert.turns import EMPTY, Reading, Turn
+from luthier.text.dialects.turns import ANOTHER_BRANCH, EMPTY, Reading, Turn
 
 Form = Literal["messages", "prompt_completion", "text"]
 
-ANOTHER_BRANCH = "on another branch"
 BEFORE_FIRST_QUESTION = "before the first question"
 AFTER_LAST_ANSWER = "after the last answer"
 LATER_TURN = "later turn: prompt_completion holds one exchange"
 OF_DROPPED = "in a conversation that was left out"
 NO_PAIR = "no question with an answer"
+NOT_LEARNT = "the answer has weight 0, which prompt and completion cannot say"
 PART_OF_BRANCH = "the same as another branch, or its beginning"
 MERGED = "message joined with the one before, of the same speaker"
 MENDED = "half of a surrogate pair replaced by U+FFFD"
@@ -38,7 +38,8 @@ def settle(reading: Reading, form: Form, books: ConversionBooks) -> list[dict[st
     for turns in threads:
         row = make_row(turns, form)
         if row is None:
-            books.threads.dropped[nothing] += 1
+            unsaid = form == "prompt_completion" and turns and not turns[-1].weight
+            books.threads.dropped[NOT_LEARNT if unsaid else nothing] += 1
             reasons |= {number: OF_DROPPED for turn in turns for number in turn.numbers}
             continue
         key = _keys(turns)[-1]
@@ -93,17 +94,21 @@ def trim(thread: Iterable[Turn], reasons: dict[int, str]) -> list[Turn]:
             _give_reason(turn, EMPTY, reasons)
         elif not is_asked and turn.role not in ("system", "developer", "text"):
             _give_reason(turn, BEFORE_FIRST_QUESTION, reasons)
-        elif turns and turns[-1].role == turn.role and turn.role != "tool":
+        elif turns and _may_join(turns[-1], turn):
             last = turns[-1]
             joined = last.text + JOINT + turn.text
             notes = (*last.notes, *turn.notes, MERGED)
-            turns[-1] = Turn(last.role, joined, (*last.numbers, *turn.numbers), notes)
+            turns[-1] = replace(last, text=joined, numbers=(*last.numbers, *turn.numbers), notes=notes)
         else:
             turns.append(turn)
     if any(turn.role == "assistant" for turn in turns):
         while turns[-1].role != "assistant":
             _give_reason(turns.pop(), AFTER_LAST_ANSWER, reasons)
     return turns
+
+
+def _may_join(last: Turn, turn: Turn) -> bool:
+    return last.role == turn.role and turn.role != "tool" and last.weight == turn.weight
 
 
 def limit_to_form(turns: list[Turn], form: Form, reasons: dict[int, str]) -> list[Turn]:
@@ -123,8 +128,15 @@ def make_row(turns: list[Turn], form: Form) -> dict[str, Any] | None:
     if not turns or turns[-1].role != "assistant" or not any(turn.role == "user" for turn in turns):
         return None
     if form == "messages":
-        return {"messages": [{"role": turn.role, "content": turn.text} for turn in turns]}
+        return {"messages": [_message(turn) for turn in turns]}
+    if not turns[-1].weight:
+        return None
     return {"prompt": JOINT.join(turn.text for turn in turns[:-1]), "completion": turns[-1].text}
+
+
+def _message(turn: Turn) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": turn.role, "content": turn.text}
+    return message if turn.weight else {**message, "weight": 0}
 
 
 def row_line(row: dict[str, Any]) -> str:

@@ -17,13 +17,13 @@ from luthier.data.convert.dialects import Dialect, check_fits
 from luthier.data.convert.inputs import as_text, find_inputs
 from luthier.data.convert.intake import Event, find_dialect, read_events
 from luthier.data.convert.settle import Form, row_line, settle
-from luthier.data.convert.turns import Choices, Reading
 from luthier.data.convert.writer import RowWriter, check_output, default_output, report_path
 from luthier.floor.errors import DataError, UsageError
 from luthier.floor.log import Listener, Silent
 from luthier.floor.stop import StopFlag
 from luthier.reports.convert import ConvertReport
 from luthier.reports.provenance import gather_provenance
+from luthier.text.dialects.turns import Choices, Reading
 from luthier.text.problems import LineFault, Problems
 
 SAMPLE_ROWS = 3

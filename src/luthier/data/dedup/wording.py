@@ -48,10 +48,11 @@ def wording_of(row: Row) -> Wording:
     if row.kind == "prompt_completion":
         body = f"{row.prompt}\n{row.completion}"
         return Wording((row.prompt, row.completion), row.prompt, row.completion, body)
-    roles = [message.role for message in row.messages]
-    contents = [_said(message) for message in row.messages]
+    messages = (*row.messages, *row.chosen, *row.rejected)
+    roles = [message.role for message in messages]
+    contents = [_said(message) for message in messages]
     first = roles.index("assistant") if "assistant" in roles else len(roles)
-    weights = tuple(f"weight 0 of {at}" for at, message in enumerate(row.messages) if not message.weight)
+    weights = tuple(f"weight 0 of {at}" for at, message in enumerate(messages) if not message.weight)
     fields = (*(text for pair in zip(roles, contents, strict=True) for text in pair), row.tools, *weights)
     return Wording(fields, "\n".join(contents[:first]), "\n".join(contents[first:]), "\n".join(contents))
 

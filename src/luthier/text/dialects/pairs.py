@@ -1,12 +1,13 @@
 """Read rows that are a pair already: prompt and completion, question and answer; and rows of text alone."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from luthier.data.convert.openai_chat import read_messages
-from luthier.data.convert.turns import Choices, Reading, Turn, add_turn, need_text
-from luthier.text.problems import LineFault
-from luthier.text.row_shapes import describe
+from luthier.text.dialects.openai_chat import read_messages
+from luthier.text.dialects.tools import read_tools
+from luthier.text.dialects.turns import Choices, Reading, Turn, add_turn, need_text, text_or_number
+from luthier.text.problems import LineFault, describe
 
 PROMPT_COMPLETION = ("prompt", "completion")
 # Which columns ask and which answer, in the data sets that people bring.
@@ -27,8 +28,26 @@ def read_prompt_completion(record: Mapping[str, Any], choices: Choices) -> Readi
             side if isinstance(side, list) else [{"role": role, "content": need_text(side, name)}]
             for side, role, name in ((prompt, "user", "prompt"), (completion, "assistant", "completion"))
         ]
-        return read_messages([*sides[0], *sides[1]], "prompt + completion", choices)
+        return _join(
+            read_messages(sides[0], "prompt", choices), read_messages(sides[1], "completion", choices), record
+        )
     return _pair(need_text(prompt, "prompt"), need_text(completion, "completion"), choices)
+
+
+def _join(prompt: Reading, completion: Reading, record: Mapping[str, Any]) -> Reading:
+    """Both sides as one thread; answers in the prompt are context and never learnt."""
+    asked = [replace(turn, weight=0) if turn.role == "assistant" else turn for turn in prompt.threads[0]]
+    moved = [
+        replace(turn, numbers=tuple(number + prompt.messages for number in turn.numbers))
+        for turn in completion.threads[0]
+    ]
+    dropped = {number + prompt.messages: reason for number, reason in completion.dropped.items()}
+    return Reading(
+        messages=prompt.messages + completion.messages,
+        threads=[[*asked, *moved]],
+        dropped=prompt.dropped | dropped,
+        tools=read_tools(record),
+    )
 
 
 def missing_question_answer(record: Mapping[str, Any]) -> list[str]:
@@ -45,9 +64,8 @@ def read_question_answer(record: Mapping[str, Any], choices: Choices) -> Reading
     offered = record.get("choices") or []
     if not isinstance(offered, list) or not all(isinstance(choice, str) for choice in offered):
         raise LineFault("data-field", f"choices is {describe(offered)}, not a list of texts")
-    lines = [need_text(question[1], question[0]), *(f"- {choice}" for choice in offered)]
-    said = str(answer[1]) if isinstance(answer[1], (int, float)) else need_text(answer[1], answer[0])
-    return _pair("\n".join(lines), said, choices)
+    lines = [text_or_number(question[1], question[0]), *(f"- {choice}" for choice in offered)]
+    return _pair("\n".join(lines), text_or_number(answer[1], answer[0]), choices)
 
 
 def missing_text(record: Mapping[str, Any]) -> list[str]:
@@ -63,5 +81,5 @@ def read_text(record: Mapping[str, Any], choices: Choices) -> Reading:
 def _pair(question: str, answer: str, choices: Choices) -> Reading:
     reading = Reading(messages=2, threads=[[]])
     for turn in (Turn("user", question, (0,)), Turn("assistant", answer, (1,))):
-        add_turn(reading, reading.threads[0], turn, choices.tools)
+        add_turn(reading, reading.threads[0], turn, choices)
     return reading

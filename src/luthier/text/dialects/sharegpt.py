@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.data.convert.openai_chat import HAS_WEIGHT_0, call_text, has_weight_0
-from luthier.data.convert.turns import (
+from luthier.text.dialects.tools import call_text, read_call, read_tools
+from luthier.text.dialects.turns import (
     CALL_ROLE,
     Choices,
     Reading,
@@ -14,6 +14,7 @@ from luthier.data.convert.turns import (
     need_object,
     need_text,
     read_role,
+    read_weight,
 )
 from luthier.text.problems import LineFault
 
@@ -44,14 +45,11 @@ def read(record: Mapping[str, Any], choices: Choices) -> Reading:
     thread: list[Turn] = []
     for number, value in enumerate(turns):
         where = f"{name}[{number}]"
-        turn = need_object(value, where)
-        if has_weight_0(turn, where):
-            reading.reason = HAS_WEIGHT_0
-        add_turn(reading, thread, _turn(turn, number, where, choices), choices.tools)
+        add_turn(reading, thread, _turn(need_object(value, where), number, where, choices), choices)
     if system is not None:
         thread.insert(0, Turn("system", need_text(system, "system"), (len(turns),)))
-    if not reading.reason:
-        reading.threads.append(thread)
+    reading.threads.append(thread)
+    reading.tools = read_tools(record)
     return reading
 
 
@@ -68,17 +66,19 @@ def _turn(turn: Mapping[str, Any], number: int, where: str, choices: Choices) ->
             "data-field", f"{where} lacks {TEXTS[0]!r}; it has: {', '.join(map(str, turn))}"[:200]
         )
     role = read_role(turn.get(speaker), f"{where}.{speaker}")
-    text = need_text(turn[said], f"{where}.{said}")
-    if role == CALL_ROLE and text.strip() and choices.tools == "text":
-        text = _call(text, where)
-    return Turn(role, text, (number,))
+    text, weight = need_text(turn[said], f"{where}.{said}"), read_weight(turn, where)
+    if role == CALL_ROLE and text.strip() and choices.tools != "drop":
+        calls = _calls(text, where)
+        if choices.tools == "keep":
+            return Turn(role, "", (number,), (), weight, tuple(read_call(call, where) for call in calls))
+        text = "\n".join(call_text(call, where) for call in calls)
+    return Turn(role, text, (number,), (), weight)
 
 
-def _call(text: str, where: str) -> str:
-    """The calls in a turn, one a line. Raises LineFault if they are not the JSON that they should be."""
+def _calls(text: str, where: str) -> list[dict[str, Any]]:
+    """The calls in a turn. Raises LineFault if they are not the JSON that they should be."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as fault:
         raise LineFault("data-field", f"{where} is a call that is no JSON") from fault
-    calls = [need_object(call, where) for call in (value if isinstance(value, list) else [value])]
-    return "\n".join(call_text(call.get("name"), call.get("arguments", {}), where) for call in calls)
+    return [need_object(call, where) for call in (value if isinstance(value, list) else [value])]

@@ -6,9 +6,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.data.convert.turns import Choices, Reading, Turn, add_turn, need_object, need_text
-from luthier.text.problems import LineFault
-from luthier.text.row_shapes import describe
+from luthier.text.dialects.turns import (
+    Choices,
+    Reading,
+    Turn,
+    add_turn,
+    need_object,
+    need_text,
+    text_or_number,
+)
+from luthier.text.problems import LineFault, describe
 
 INPUTS = ("input", "context")
 ANSWERS = ("output", "response", "completion", "answer")
@@ -32,7 +39,7 @@ def read(record: Mapping[str, Any], choices: Choices) -> Reading:
         instance = need_object(value, f"instances[{at}]")
         thread: list[Turn] = []
         for turn in _exchange(instance, instruction, 2 * at):
-            add_turn(reading, thread, turn, choices.tools)
+            add_turn(reading, thread, turn, choices)
         reading.threads.append(thread)
     return reading
 
@@ -52,13 +59,17 @@ def _read_one(record: Mapping[str, Any], instruction: str, choices: Choices) -> 
     turns += _exchange(record, instruction, len(said))
     reading = Reading(messages=len(turns), threads=[[]])
     for turn in turns:
-        add_turn(reading, reading.threads[0], turn, choices.tools)
+        add_turn(reading, reading.threads[0], turn, choices)
     return reading
+
+
+def _says(value: Any) -> bool:
+    return value is not None and value != ""
 
 
 def _exchange(fields: Mapping[str, Any], instruction: str, number: int) -> list[Turn]:
     """The question, which is instruction and input with a blank line between, and the answer."""
-    given = next((need_text(fields[name], name) for name in INPUTS if fields.get(name)), "")
-    answer = next((need_text(fields[name], name) for name in ANSWERS if name in fields), "")
+    given = next((text_or_number(fields[name], name) for name in INPUTS if _says(fields.get(name))), "")
+    answer = next((text_or_number(fields[name], name) for name in ANSWERS if name in fields), "")
     question = "\n\n".join(text for text in (instruction, given) if text.strip())
     return [Turn("user", question, (number,)), Turn("assistant", answer, (number + 1,))]

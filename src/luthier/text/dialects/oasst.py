@@ -7,8 +7,17 @@ messages and messages that failed review end their branch.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from luthier.data.convert.chatgpt import MOST_TURNS_OF_ALL_BRANCHES, TOO_MANY_TURNS
-from luthier.data.convert.turns import Choices, Reading, Turn, add_turn, need_object, need_text, read_role
+from luthier.text.dialects.turns import (
+    MOST_TURNS_OF_ALL_BRANCHES,
+    TOO_MANY_TURNS,
+    Choices,
+    Reading,
+    Turn,
+    add_turn,
+    need_object,
+    need_text,
+    read_role,
+)
 from luthier.text.problems import LineFault
 
 DELETED, REJECTED = "deleted", "failed review"
@@ -60,7 +69,7 @@ def read(record: Mapping[str, Any], choices: Choices) -> Reading:
         if why:
             reading.dropped[number] = why
         else:
-            add_turn(reading, thread, _turn(node, number), choices.tools)
+            add_turn(reading, thread, _turn(node, number), choices)
         thread_of.append(thread)
     paths: list[list[int]] = []
     walked = 0
