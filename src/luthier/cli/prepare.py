@@ -34,8 +34,9 @@ def prepare(
 
 
 def prepared_text(run: "RunDir", report: "DataReport") -> str:
-    """The books of both splits, and what to type next."""
+    """The books of both splits, the funnel from files to packs, and what to type next."""
     from luthier.cli.choose import shown_path
+    from luthier.cli.funnel import funnel_lines
 
     lines = [f"run         {shown_path(run)}", f"tokens in   {report.store}"]
     lines.append(f"rows        {report.format}, rendered by the {report.template} template")
@@ -44,6 +45,9 @@ def prepared_text(run: "RunDir", report: "DataReport") -> str:
     lines.append(f"training    {split_text(report.train)}")
     if report.validation is not None:
         lines.append(f"validation  {split_text(report.validation)}")
+    lines += ["", *funnel_lines(report.ledger), ""]
+    if any(books.rows.left_out or (books.tokens and books.tokens.left_out) for books in report.ledger):
+        lines.append(f"dropped     {report.dropped_file}")
     lines.append(f"next        luthier train --run {shown_path(run)}")
     return "\n".join(lines)
 
