@@ -10,10 +10,13 @@ from luthier.config.data import FileFormat
 from luthier.text.problems import Problems
 from luthier.text.readers.arrow import read_arrow, read_parquet
 from luthier.text.readers.compressed import ending_of, is_compressed
+from luthier.text.readers.documents import read_docx, read_html, read_pdf, read_warc
 from luthier.text.readers.json_rows import read_json_lines, read_json_values
 from luthier.text.readers.record import Reader, Record
 from luthier.text.readers.tables import read_table
+from luthier.text.readers.tar_shards import read_tar
 from luthier.text.readers.texts import read_text
+from luthier.text.readers.tfrecord import read_tfrecord
 
 READERS: Mapping[FileFormat, Reader] = {
     "jsonl": read_json_lines,
@@ -23,6 +26,12 @@ READERS: Mapping[FileFormat, Reader] = {
     "parquet": read_parquet,
     "arrow": read_arrow,
     "text": read_text,
+    "html": read_html,
+    "pdf": read_pdf,
+    "docx": read_docx,
+    "warc": read_warc,
+    "tar": read_tar,
+    "tfrecord": read_tfrecord,
 }
 ENDINGS: Mapping[str, FileFormat] = {
     ".jsonl": "jsonl",
@@ -38,6 +47,17 @@ ENDINGS: Mapping[str, FileFormat] = {
     ".text": "text",
     ".md": "text",
     ".markdown": "text",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
+    ".docx": "docx",
+    ".warc": "warc",
+    ".wet": "warc",
+    ".tar": "tar",
+    ".tgz": "tar",
+    ".tfrecord": "tfrecord",
+    ".tfrecords": "tfrecord",
 }
 
 
