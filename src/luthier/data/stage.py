@@ -81,6 +81,7 @@ def prepare(
         validation=prepared.validation,
         was_cached=was_cached,
         cleaning=prepared.cleaning,
+        sources=prepared.sources,
         unused_fields=prepared.unused_fields,
         ledger=ledger,
         dropped_file=str(folder / DROPPED),
@@ -129,6 +130,7 @@ def _key_parts(
         "overlong": data.overlong,
         "tokenizer": tokenizer,
         **({"cleaning": cleaning} if cleaning else {}),
+        **({"sources": mixed} if (mixed := sources.key()) else {}),
     }
 
 

@@ -15,6 +15,7 @@ from luthier.data.cache import Prepared
 from luthier.data.clean.cleaner import Cleaner, open_cleaner
 from luthier.data.clean.filter import Dropped, Filter
 from luthier.data.dropped import DroppedRows
+from luthier.data.mixture import NOT_DRAWN, Mixture
 from luthier.data.sources import Sources
 from luthier.data.split import Splitter
 from luthier.data.split_store import SplitStore, count_characters
@@ -24,6 +25,7 @@ from luthier.reports.data import CleaningCounts
 from luthier.reports.ledger import Account, StageBooks, check_ledger
 from luthier.text.render import Renderer
 from luthier.text.rows import Row
+from luthier.tokens.store import TokenStore
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def write_stores(job: Job, folder: Path) -> Prepared:
         cleaner = stack.enter_context(
             open_cleaner(job.filters, folder, job.stop, on_drop=_noting_in(dropped))
         )
-        rows = Pipeline(job, cleaner, unused)
+        rows = Pipeline(job, cleaner, dropped, unused)
         progress = _Progress(job)
         for row, is_validation in rows.assigned():
             (validation if is_validation else train).add(row)
@@ -72,6 +74,7 @@ def write_stores(job: Job, folder: Path) -> Prepared:
         unused_fields=dict(sorted(unused.items())),
         cleaning=cleaner.counts(),
         ledger=ledger,
+        sources=rows.mixture.counts(TokenStore.open(folder / "train")),
     )
 
 
@@ -87,20 +90,27 @@ def _noting_in(dropped: DroppedRows) -> Callable[[Row, str, Dropped], None]:
 class Pipeline:
     """The rows on their way from the files to their side, counted before and after every step."""
 
-    def __init__(self, job: Job, cleaner: Cleaner, unused: Counter[str]) -> None:
+    def __init__(self, job: Job, cleaner: Cleaner, dropped: DroppedRows, unused: Counter[str]) -> None:
+        self.mixture = Mixture(job.sources.parts)
+        self._dropped = dropped
         self._job = job
         self._cleaner = cleaner
         self._unused = unused
         self._read = self._split = 0
 
     def assigned(self) -> Iterator[tuple[Row, bool]]:
-        """Every row that is kept, as cleaning leaves it, and whether it is for validation."""
+        """Every row that is kept, as cleaning leaves it and as often as its source's weight says, and whether it is for validation."""
         sources = self._job.sources
         fraction = 0 if sources.validation else self._job.config.validation_fraction
         splitter = Splitter(seed=self._job.seed, fraction=fraction)
         for row in self._cleaner.clean(self._counted(sources.read_train(unused_fields=self._unused))):
             self._split += 1
-            yield row, splitter.is_validation(row)
+            is_validation = splitter.is_validation(row)
+            copies = self.mixture.copies(row, is_validation=is_validation)
+            if not copies:
+                self._dropped.write("split", NOT_DRAWN, row.origin)
+            for _ in range(copies):
+                yield row, is_validation
         if sources.validation:
             for row in self._cleaner.clean(
                 self._counted(sources.read_validation(unused_fields=self._unused))
@@ -121,7 +131,7 @@ class Pipeline:
         ]
         if cleaning := self._cleaner.counts():
             stages.append(StageBooks(stage="cleaned", rows=_cleaning_account(cleaning)))
-        stages.append(StageBooks(stage="split", rows=Account(came_in=self._split, kept=self._split)))
+        stages.append(StageBooks(stage="split", rows=self.mixture.account(came_in=self._split)))
         return stages
 
     def _counted(self, rows: Iterator[Row]) -> Iterator[Row]:
