@@ -92,10 +92,10 @@ class DataConfig(Section):
     """Rows to validate on during training. Without it, `validation_fraction` of the rows is set apart."""
     validation_fraction: FractionBelowOne = 0.05
     """The share of rows set apart for validation when there is no `validation_path`; 0 means none."""
-    template: Literal["auto", "guide", "chat"] = "auto"
-    """How a row becomes text: `guide` is prompt + newline + completion; `chat` is the tokenizer's chat template. `auto` takes `chat` for messages and `guide` for the rest."""
+    template: Literal["auto", "guide", "chat", "guide_chat"] = "auto"
+    """How a row becomes text: `guide` is prompt + newline + completion; `chat` is the tokenizer's chat template; `guide_chat` writes <user>...</user><assistant>...</assistant>. `auto` takes `chat` for messages and `guide` for the rest."""
     train_on: Literal["all", "last"] = "all"
-    """Which assistant turns of a conversation carry loss."""
+    """Which assistant turns of a conversation carry loss; of these never one whose `weight` is 0."""
     max_length: Count = 512
     """The most tokens of a row."""
     overlong: Literal["auto", "truncate", "truncate_left", "drop", "split", "error"] = "auto"

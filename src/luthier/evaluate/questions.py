@@ -53,6 +53,8 @@ class QuestionSet:
     questions: tuple[Question, ...]
     template: Template
     stop_ids: tuple[int, ...]
+    answer_end: str = ""
+    """The text that ends an answer before the token that does, and is no part of it."""
 
     @property
     def are_asked(self) -> bool:
@@ -88,7 +90,7 @@ def read_questions(
         stop.check(STOPPED, fix=REPEAT)
         block = listed[start : start + ROWS_A_BLOCK]
         questions += make_questions(renderer, block, tokenizer, most_prompt_tokens=most_prompt_tokens)
-    return QuestionSet(tuple(questions), template, renderer.stop_ids)
+    return QuestionSet(tuple(questions), template, renderer.stop_ids, renderer.answer_end)
 
 
 def choose_run_template(recipe: Recipe, run: RunDir, first: Row) -> Template:
@@ -100,9 +102,9 @@ def choose_run_template(recipe: Recipe, run: RunDir, first: Row) -> Template:
         return "guide"
     if run.report("data").is_file() and first.kind != "preference":
         template = DataReport.read(run.report("data")).template
-        if first.kind == "messages" or template == "chat":
-            return "chat"
-        return "guide"
+        if template == "guide_chat":
+            return "guide_chat"
+        return "chat" if first.kind == "messages" or template == "chat" else "guide"
     return choose_template(recipe.data.template, first.kind)
 
 

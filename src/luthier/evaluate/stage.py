@@ -205,7 +205,9 @@ def answer(exam: Exam, model: PreTrainedModel) -> Answers:
     )
     seconds = time.perf_counter() - started
     exam.stop.check(STOPPED, fix=REPEAT)
-    read = [read_answer(tokenizer, ids, exam.questions.stop_ids) for ids in answers]
+    read = [
+        read_answer(tokenizer, ids, exam.questions.stop_ids, exam.questions.answer_end) for ids in answers
+    ]
     return Answers(
         texts=tuple(text for text, _ in read),
         finished=tuple(finished for _, finished in read),
@@ -214,14 +216,15 @@ def answer(exam: Exam, model: PreTrainedModel) -> Answers:
 
 
 def read_answer(
-    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stop_ids: Sequence[int]
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stop_ids: Sequence[int], answer_end: str = ""
 ) -> tuple[str, bool]:
-    """An answer as text, and whether it came to its end by itself; the token that ends it is no part of the text.
+    """An answer as text, and whether it came to its end by itself; what ends it is no part of the text.
 
     The text is just what the tokens spell: some tokenizers would otherwise tidy spaces before commas away.
     """
     finished = bool(ids) and ids[-1] in stop_ids
     spoken = list(ids[:-1] if finished else ids)
-    return str(
-        tokenizer.decode(spoken, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    ), finished
+    text = str(tokenizer.decode(spoken, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    if answer_end and answer_end in text:
+        return text[: text.index(answer_end)], True
+    return text, finished

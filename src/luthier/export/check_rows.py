@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 from transformers import PreTrainedTokenizerBase
 
@@ -16,7 +17,7 @@ from luthier.config.recipe import Recipe
 from luthier.floor.errors import DataError
 from luthier.floor.files import sha256_of
 from luthier.reports.data import DataReport
-from luthier.text.render import Renderer, choose_template
+from luthier.text.render import Renderer, Template, choose_template
 from luthier.text.rows import find_files, read_rows
 from luthier.text.tokenizer import stop_ids
 from luthier.tokens.store import TokenStore
@@ -82,7 +83,7 @@ def _from_files(
         )
     template = choose_template(recipe.data.template, rows[0].kind)
     if data is not None:
-        template = "chat" if data.template == "chat" else "guide"
+        template = next(each for each in get_args(Template) if each == data.template)
     renderer = Renderer(tokenizer, template=template, train_on=recipe.data.train_on)
     return CheckRows(
         tuple(

@@ -82,7 +82,7 @@ class DataReport(Report):
     tokenizer: str
     """A folder from which the tokenizer that made the tokens can be loaded."""
     template: str
-    """`guide` or `chat`."""
+    """`guide`, `chat` or `guide_chat`."""
     format: str
     files: dict[str, str]
     """Every file read, with its SHA-256."""

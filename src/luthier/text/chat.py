@@ -165,7 +165,7 @@ class ChatRenderer:
         by_offsets = self._mask_by_offsets(talk, encoding)
         by_prefixes = self._mask_by_prefixes(np.array(encoding.ids, dtype=np.int64), prefixes)
         if not np.array_equal(by_offsets, by_prefixes):
-            raise LineFault("data-mask", _picture(encoding, by_offsets, by_prefixes), fix=MASK_FIX)
+            raise LineFault("data-mask", picture(encoding.tokens, by_offsets, by_prefixes), fix=MASK_FIX)
         return by_offsets
 
     def _mask_by_offsets(self, talk: _Talk, encoding: Encoding) -> Mask:
@@ -244,16 +244,25 @@ def _refused(refusal: TemplateRefusal) -> LineFault:
     return LineFault("data-template", f"the chat template refuses the conversation: {refusal}", fix=fix)
 
 
-def _picture(encoding: Encoding, by_offsets: Mask, by_prefixes: Mask) -> str:
+def picture(
+    tokens: Sequence[str],
+    by_offsets: Mask,
+    by_other: Mask,
+    *,
+    names: tuple[str, str] = ("offsets", "prefixes"),
+) -> str:
     """The tokens around the first disagreement, each with what the two derivations say."""
-    at = int(np.flatnonzero(by_offsets != by_prefixes)[0])
+    at = int(np.flatnonzero(by_offsets != by_other)[0])
     lines = [
         f"two ways to find the trained tokens disagree from token {at} on",
-        "      token  offsets  prefixes  text",
+        f"      token  {names[0]}  {names[1]}  text",
     ]
     for place in range(max(0, at - 3), min(len(by_offsets), at + 4)):
-        said = "  ".join("loss   " if mask[place] else "-      " for mask in (by_offsets, by_prefixes))
-        lines.append(f"      {place:5d}  {said}  {encoding.tokens[place]!r}")
+        said = "  ".join(
+            ("loss" if mask[place] else "-").ljust(len(name))
+            for mask, name in zip((by_offsets, by_other), names, strict=True)
+        )
+        lines.append(f"      {place:5d}  {said}  {tokens[place]!r}")
     return "\n".join(lines)
 
 

@@ -1,8 +1,9 @@
 """Turn rows into token ids and a mask of what carries loss.
 
-Three layouts. Prompt/completion by the guide: BOS (if the tokenizer has one) + prompt + newline + completion + EOS, the two
+Four layouts. Prompt/completion by the guide: BOS (if the tokenizer has one) + prompt + newline + completion + EOS, the two
 segments encoded apart, so that the ids of the prompt are those that generation starts from; completion and EOS carry loss.
-Text: BOS + text + EOS, all of it carries loss. Conversations: the tokenizer's chat template (chat.py).
+Text: BOS + text + EOS, all of it carries loss. Conversations: the tokenizer's chat template (chat.py), or the guide's tags
+(guide_chat.py).
 The first token of a row never carries loss, since nothing precedes it. What a text says never becomes a control token.
 Axes: N rows, T tokens of several rows end to end.
 """
@@ -21,18 +22,26 @@ from luthier.floor.errors import DataError, RecipeError
 from luthier.text.chat import ChatRenderer, as_messages
 from luthier.text.encode import control_pattern, encode_ids
 from luthier.text.encode_pool import EncodedTexts, EncodePool
+from luthier.text.guide_chat import ANSWER_END, TAGS, GuideChatRenderer
 from luthier.text.row import Row, RowKind
 from luthier.text.tokenizer import stop_ids
 
 __all__ = ["Rendered", "RenderedBlock", "Renderer", "choose_template", "stop_ids"]
 
-Template = Literal["guide", "chat"]
+Template = Literal["guide", "chat", "guide_chat"]
 # A text row has no prompt; where one is wanted to look at what the model writes, its beginning serves.
 OPENING_CHARACTERS = 200
 
 IdsT = npt.NDArray[np.uint32]
 MaskT = npt.NDArray[np.bool_]
 LengthsN = npt.NDArray[np.int64]
+
+
+_CHATS: dict[str, type[ChatRenderer] | type[GuideChatRenderer]] = {
+    "chat": ChatRenderer,
+    "guide_chat": GuideChatRenderer,
+}
+CANNOT_RENDER = (("guide", "messages"), ("chat", "text"), ("guide_chat", "text"))
 
 
 @dataclass(frozen=True)
@@ -75,11 +84,16 @@ class Renderer:
         train_on: Literal["all", "last"] = "all",
     ) -> None:
         self._tokenizer = tokenizer
-        self._chat = ChatRenderer(tokenizer, train_on=train_on) if template == "chat" else None
+        self._chat = _CHATS[template](tokenizer, train_on=train_on) if template != "guide" else None
         self._pool = EncodePool(tokenizer.backend_tokenizer)
-        self._control = control_pattern(tokenizer)
+        self._control = TAGS if template == "guide_chat" else control_pattern(tokenizer)
         self._bos: list[int] = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         self._eos: int = tokenizer.eos_token_id
+
+    @property
+    def answer_end(self) -> str:
+        """The text that ends an answer before its end-of-text token, and is no part of it; empty if there is none."""
+        return ANSWER_END if isinstance(self._chat, GuideChatRenderer) else ""
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -114,7 +128,7 @@ class Renderer:
         """End the processes that encode, if there are any."""
         self._pool.close()
 
-    def _finish_chat(self, chat: ChatRenderer, rows: Sequence[Row]) -> RenderedBlock:
+    def _finish_chat(self, chat: ChatRenderer | GuideChatRenderer, rows: Sequence[Row]) -> RenderedBlock:
         parts, masks = chat.render(rows)
         ids_T, trained_T = np.concatenate(parts).astype(np.uint32), np.concatenate(masks)
         return self._block(rows, ids_T, trained_T, np.array([len(part) for part in parts], dtype=np.int64))
@@ -125,7 +139,7 @@ class Renderer:
         ids_T, lengths_N = self._framed(encoded, segments)
         if segments == 1:
             return self._block(rows, ids_T, np.ones(len(ids_T), dtype=bool), lengths_N)
-        counts_N2 = encoded.lengths_N.reshape(-1, 2) + [len(self._bos), 1]
+        counts_N2 = encoded.lengths_N.reshape(-1, 2) + np.array([len(self._bos), 1])
         trained_T = np.repeat(np.tile([False, True], len(rows)), counts_N2.ravel())
         return self._block(rows, ids_T, trained_T, lengths_N)
 
@@ -178,7 +192,7 @@ def _segments(row: Row) -> list[str]:
     return [row.text] if row.kind == "text" else [row.prompt + "\n", row.completion]
 
 
-def choose_template(setting: Literal["auto", "guide", "chat"], row_kind: RowKind) -> Template:
+def choose_template(setting: Literal["auto"] | Template, row_kind: RowKind) -> Template:
     """`auto` takes the chat template for conversations and the guide's rule for the rest.
 
     Raises RecipeError (cfg-conflict) for conversations by the guide, and for plain text by a chat template; DataError
@@ -196,7 +210,7 @@ def choose_template(setting: Literal["auto", "guide", "chat"], row_kind: RowKind
         )
     if setting == "auto":
         return "chat" if row_kind == "messages" else "guide"
-    if (setting, row_kind) in (("guide", "messages"), ("chat", "text")):
+    if (setting, row_kind) in CANNOT_RENDER:
         raise RecipeError(
             "cfg-conflict",
             f"data.template is {setting}, and the rows are {row_kind}",

@@ -10,8 +10,8 @@ from typing import Any
 from luthier.data.convert import chatgpt, mt_bench
 from luthier.data.convert.settle import Form
 from luthier.text.dialects import alpaca, oasst, openai_chat, pairs, sharegpt
-from luthier.text.dialects.turns import Choices, Reading
 from luthier.text.dialects.preference import is_preference
+from luthier.text.dialects.turns import Choices, Reading
 from luthier.text.problems import LineFault
 from luthier.text.shapes import Candidate, closest
 
