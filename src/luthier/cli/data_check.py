@@ -206,12 +206,13 @@ def summary_lines(found: "Checked") -> list[str]:
                 rows.append((kind, facts.severity, f"{store.counts[kind]:,}", facts.title, facts.mended))
         lines += ["", table(rows, right=(2,)), ""]
     if not errors and not warnings:
-        more = f" ({notes:,} {'notes' if notes > 1 else 'note'})" if notes else ""
+        more = f" ({notes:,} note{'' if notes == 1 else 's'})" if notes else ""
         return [*lines, f"no faults in {found.rows:,} rows of {files}{more}"]
-    return [
-        *lines,
-        f"{errors:,} errors, {warnings:,} warnings, {notes:,} notes in {found.rows:,} rows of {files}",
-    ]
+    counts = ", ".join(
+        f"{count:,} {word}{'' if count == 1 else 's'}"
+        for count, word in ((errors, "error"), (warnings, "warning"), (notes, "note"))
+    )
+    return [*lines, f"{counts} in {found.rows:,} rows of {files}"]
 
 
 def length_lines(found: "Checked", *, measured: bool) -> list[str]:

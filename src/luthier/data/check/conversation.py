@@ -33,6 +33,13 @@ class Turn:
         return "\n".join(said)
 
     @property
+    def marks(self) -> str:
+        """What decides about the turn beside its words, where there is any of it."""
+        names = ("weight", "tool_call_id", "name")
+        found = [f"{name}={self.message[name]}" for name in names if self.message.get(name) is not None]
+        return " ".join(found)
+
+    @property
     def is_trained(self) -> bool:
         """Whether it carries loss, if it is an assistant's."""
         return self.message.get("weight") != 0 or self.message.get("weight") is None

@@ -119,7 +119,7 @@ class _Repair:
                 content, repaired = self._repair(source, record, ledger)
                 if content is None:
                     continue
-                if repaired is not None and repaired.view is not None:
+                if repaired is not None and repaired.view is not None and repaired.view.is_whole:
                     placed = Record(record.line, out.tell(), b"")
                     writer.add(number, placed, repaired.view.wording(), is_empty=False, split=split)
                 out.write(content)

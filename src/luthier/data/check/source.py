@@ -139,9 +139,7 @@ class Source:
                     piece = next(pieces, None)
                 except DataError as fault:
                     at = int(fault.where.rpartition(":")[2])
-                    yield Record(
-                        at, offset, b"", Fault(KIND_OF_CODE.get(fault.code, "broken-json"), fault.what)
-                    )
+                    yield Record(at, offset, b"", _as_fault(LineFault(fault.code, fault.what)))
                     return
                 if piece is None:
                     return

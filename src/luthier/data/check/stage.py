@@ -150,12 +150,13 @@ class _Pass:
             self._file(number, source)
         for file, line, fault in [
             *(self.meter.close() if self.meter else []),
-            *(each for suite in self.suites for each in suite.close()),
+            *self.suites.close(),
+            *self.held_out.close(),
         ]:
             self.store.add(file, line, fault)
         if self.empty_rows:
             self.store.add(*self.first_empty, Fault("guide-empty", f"Found {self.empty_rows} empty samples"))
-        total = sum(self._sizes)
+        total = max(1, sum(self._sizes))
         self.listener.progress("check", total, total, f"{self.rows:,} rows")
 
     def _file(self, number: int, source: Source) -> None:
@@ -197,15 +198,15 @@ class _Pass:
 
     def _compare_later(self, number: int, record: Record, view: View, *, is_empty: bool, split: int) -> None:
         wording = view.wording()
-        self.index.add(number, record, wording, is_empty=is_empty, split=split)
-        if not wording.body.strip():
+        self.index.add(number, record, wording, is_empty=is_empty or not view.is_whole, split=split)
+        if view.is_whole and not wording.body.strip():
             self.empty_rows += 1
             if self.empty_rows == 1:
                 self.first_empty = (number, record.line)
         placed = self.suites.add(number, record.line, view)
         if not split:
             placed += self.held_out.add(number, record.line, view)
-        if self.meter and not is_empty:
+        if self.meter and not is_empty and view.is_whole:
             placed += self.meter.add(number, record.line, view)
         for file, line, fault in placed:
             self.store.add(file, line, fault)
@@ -226,7 +227,7 @@ class _FileState:
         """What is wrong with a row beside the others of its file."""
         if not self.shape:
             self.shape = view.shape
-            if not view.is_trained:
+            if not view.is_trained and view.shape != "preference":
                 what = f"{view.shape} rows, which training does not read as they are"
                 yield Fault("other-dialect", what, f"luthier data convert {path}")
         elif view.shape != self.shape:

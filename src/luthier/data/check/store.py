@@ -43,7 +43,7 @@ class FindingStore:
     def add(self, file: int, line: int, fault: Fault) -> None:
         """Keep what was found on a line of the file of that number; secrets in it are hidden."""
         self.counts[fault.kind] += 1
-        fix = fault.fix or KINDS[fault.kind].fix
+        fix = (fault.fix or KINDS[fault.kind].fix).replace("FILE", self._files[file])
         content = json.dumps([hide_secrets(fault.message), hide_secrets(fix)]).encode() + b"\n"
         with disk_faults(self._folder):
             self._texts.write(content)

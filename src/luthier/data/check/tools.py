@@ -12,8 +12,6 @@ from luthier.data.check.view import View
 from luthier.floor.lookup import did_you_mean
 from luthier.text.row_shapes import describe
 
-OPENAI = ("messages", "preference")
-
 
 @dataclass(frozen=True, slots=True)
 class Call:

@@ -28,7 +28,7 @@ def check_turns(view: View) -> Iterator[Fault]:
             yield Fault("no-answer", f"no turn is the assistant's: {', '.join(roles[:6])}")
         return
     said = (text.text.strip() for turn in view.turns for text in turn.texts if turn.role == "assistant")
-    if not any(said) and not any(turn.calls for turn in view.turns):
+    if view.is_whole and not any(said) and not any(turn.calls for turn in view.turns):
         yield Fault("empty-answer", "every turn of the assistant is empty")
     if "user" not in roles and "" not in roles:
         yield Fault("no-user-turn", f"no turn is the user's: {', '.join(roles[:6])}")
@@ -79,7 +79,12 @@ def _weights(view: View) -> Iterator[Fault]:
             )
     if answers and not trained:
         yield Fault("nothing-trained", f"the weight of every answer is 0, of {answers}")
-    elif view.shape == "messages" and view.turns[-1].role == "assistant" and not view.turns[-1].is_trained:
+    elif (
+        answers
+        and view.shape == "messages"
+        and view.turns[-1].role == "assistant"
+        and not view.turns[-1].is_trained
+    ):
         yield Fault(
             "role-order",
             "the last answer has weight 0: what comes last is not learnt",

@@ -16,6 +16,7 @@ from luthier.data.dedup.wording import Wording
 from luthier.text.row_shapes import describe
 
 Fields = Mapping[str, Any]
+UNREAD = ("wrong-type", "missing-field", "unknown-role")
 MOST_STRINGS = 10_000  # of a row of another dialect
 
 
@@ -35,16 +36,25 @@ class View:
     faults: list[Fault] = field(default_factory=list)
 
     def wording(self) -> Wording:
-        """What deduplication compares: for rows that it reads itself, the same."""
+        """What deduplication compares: the texts, and of a conversation all that decides what is learnt of it."""
         if self.turns:
-            said = tuple(part for turn in self.turns for part in (turn.role, turn.said))
+            said = tuple(part for turn in self.turns for part in (turn.role, turn.said, turn.marks))
+            said += tuple(str(self.fields[name]) for name in ("tools", "functions") if name in self.fields)
             return Wording(said, self.prompt, self.answer, "\n".join(turn.said for turn in self.turns))
+        if self.shape == "preference":
+            texts = tuple(text.text for text in self.texts)
+            return Wording(texts, self.prompt, "\0".join(texts), "\n".join(texts))
         if self.prompt is not None:
             return Wording(
                 (self.prompt, self.answer), self.prompt, self.answer, f"{self.prompt}\n{self.answer}"
             )
         texts = tuple(text.text for text in self.texts)
         return Wording(texts, None, "", "\n".join(texts))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the row could be read: only then can it be the same as another, or empty."""
+        return not any(fault.kind in UNREAD for fault in self.faults)
 
     @property
     def is_trained(self) -> bool:
