@@ -2,11 +2,19 @@
 
 from collections.abc import Iterator
 
+from luthier.config.recipe import Recipe
 from luthier.reports.data import DataReport
 from luthier.reports.ledger import Account, StageBooks, check_ledger, unbalanced
 from luthier.tokens.epoch import packed_books
 from luthier.tokens.row_order import RowOrder
 from luthier.tokens.store import TokenStore
+
+
+def balanced_order(recipe: Recipe, report: DataReport, store: TokenStore) -> RowOrder:
+    """The steps of a run over a store whose books balance; raises DataError (data-books) if they do not."""
+    order = RowOrder(store.lengths_N, recipe)
+    check_books(report, store, order)
+    return order
 
 
 def check_books(report: DataReport, store: TokenStore, order: RowOrder) -> None:

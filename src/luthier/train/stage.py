@@ -39,7 +39,7 @@ from luthier.text.tokenizer import load_tokenizer
 from luthier.tokens.row_order import RowOrder
 from luthier.tokens.store import TokenStore
 from luthier.train.batches import BatchMaker
-from luthier.train.books import check_books
+from luthier.train.books import balanced_order
 from luthier.train.checkpoint import discard_all, sweep
 from luthier.train.loop import Job, fit
 from luthier.train.metrics import MetricsFile
@@ -140,8 +140,7 @@ def prepare_job(
     precision = choose_precision(recipe.train.precision, device)
     tokenizer = load_tokenizer(Path(data.tokenizer))
     store = open_store(Path(data.store) / "train")
-    order = RowOrder(store.lengths_N, recipe)
-    check_books(data, store, order)
+    order = balanced_order(recipe, data, store)
     attention = choose_attention(recipe.model.attention, device, computes_in_fp32=precision.name == "fp32")
     model, fingerprint = make_model(
         recipe, tokenizer, device=device, precision=precision, attention=attention

@@ -7,6 +7,7 @@ Axes: G different questions, W runs of words, K and B as in dedup/sketch.py.
 import tempfile
 from array import array
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -90,11 +91,10 @@ class QuestionIndex:
         self._texts = tempfile.TemporaryFile(prefix="luthier-leaks-")  # noqa: SIM115  # closed in __exit__
 
     def __enter__(self) -> Self:
-        try:
+        with ExitStack() as closing:
+            closing.callback(self._texts.close)
             self._build()
-        except BaseException:
-            self._texts.close()
-            raise
+            closing.pop_all()
         return self
 
     def __exit__(
