@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from luthier.floor.units import format_bytes
 from luthier.text.problems import LineFault
@@ -35,6 +35,12 @@ STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOT
 ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89abcdefABCDEF]")
 
 
+class SupportsReadLine(Protocol):
+    """A stream of bytes that is read by lines."""
+
+    def readline(self, size: int = -1, /) -> bytes: ...
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
     """Yield line number, bytes without the line's end, and whether the line was ended; blank lines are passed over.
 
@@ -45,7 +51,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
         yield from lines_of(file)
 
 
-def lines_of(file: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
+def lines_of(file: SupportsReadLine) -> Iterator[tuple[int, bytes, bool]]:
     """The same of a stream that is open."""
     for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE_BYTES + 2), b""), start=1):
         is_ended = line.endswith(b"\n")

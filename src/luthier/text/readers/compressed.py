@@ -34,6 +34,14 @@ MOST_TIMES = 400
 RATIO_MATTERS_FROM_BYTES = 64 * 2**20
 
 
+class Stream(Protocol):
+    """What readers need of a stream of bytes."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+    def readline(self, size: int = -1, /) -> bytes: ...
+    def peek(self, size: int = 0, /) -> bytes: ...
+
+
 class Decoder(Protocol):
     """The common face of the standard library's decompressors."""
 
@@ -58,13 +66,14 @@ def is_compressed(path: Path) -> bool:
 
 
 @contextmanager
-def open_stream(path: Path) -> Iterator[io.BufferedReader]:
+def open_stream(path: Path) -> Iterator[Stream]:
     """The bytes of a file, unpacked.
 
     Raises DataError if it is gone, EnvironmentFault if it may not or cannot be read, and LineFault (data-archive) where what is
     packed is damaged, cut off or a bomb; that may come at any read inside the block.
     """
     with reading(path), open(path, "rb", buffering=CHUNK_BYTES) as file:
+        assert isinstance(file, io.BufferedReader)
         if not is_compressed(path):
             yield file
             return

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from io import BufferedReader
 from pathlib import Path
 
 from luthier.floor.errors import DataError
@@ -17,7 +16,7 @@ from luthier.text.json_lines import (
 )
 from luthier.text.json_values import SPACE, Piece, split_objects
 from luthier.text.problems import LineFault, Problems
-from luthier.text.readers.compressed import CHUNK_BYTES, open_stream
+from luthier.text.readers.compressed import CHUNK_BYTES, Stream, open_stream
 from luthier.text.readers.record import Fields, Record, row_origin
 
 
@@ -45,9 +44,10 @@ def read_json_lines(path: Path, problems: Problems) -> Iterator[Record]:
 
 def _fault_of_head(head: bytes, path: Path) -> LineFault | None:
     try:
-        return check_head(head, path)
+        check_head(head, path)
     except LineFault as fault:
         return fault
+    return None
 
 
 def read_json_values(path: Path, problems: Problems) -> Iterator[Record]:
@@ -63,7 +63,7 @@ def read_json_values(path: Path, problems: Problems) -> Iterator[Record]:
     return (yield from read_json_lines(path, problems))
 
 
-def _read_array(path: Path, file: BufferedReader, problems: Problems) -> Iterator[Record]:
+def _read_array(path: Path, file: Stream, problems: Problems) -> Iterator[Record]:
     if file.peek(3).startswith(UTF8_BOM):
         file.read(len(UTF8_BOM))
     piece = None

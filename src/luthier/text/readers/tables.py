@@ -6,13 +6,12 @@ would take a stray quotation mark for the opening of a field that goes on to the
 
 import csv
 from collections.abc import Iterator
-from io import BufferedReader
 from pathlib import Path
 
 from luthier.floor.units import format_bytes
 from luthier.text.json_lines import HEAD_BYTES, LONGEST_LINE_BYTES, UTF8_BOM, check_head, decode_line
 from luthier.text.problems import LineFault, Problems
-from luthier.text.readers.compressed import ending_of, open_stream
+from luthier.text.readers.compressed import Stream, ending_of, open_stream
 from luthier.text.readers.record import Record
 
 SEPARATORS = {".tsv": "\t", ".tab": "\t"}
@@ -35,7 +34,7 @@ def read_table(path: Path, problems: Problems) -> Iterator[Record]:
 class _Lines:
     """The lines of a table as text, with their ends, and the number of the last one that was given out."""
 
-    def __init__(self, path: Path, file: BufferedReader) -> None:
+    def __init__(self, path: Path, file: Stream) -> None:
         self.number = 0
         self._path = path
         self._file = file

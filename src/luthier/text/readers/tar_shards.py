@@ -32,8 +32,8 @@ class _Member(tarfile.TarInfo):
     """A header. Those that describe the next one are read into memory whole by the library, so their length is bounded here."""
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> Self:
-        member = super().frombuf(buf, encoding, errors)  # type: ignore[arg-type]
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
         if member.type in SPECIAL and member.size > MOST_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {format_bytes(member.size)}")
         return member
@@ -69,7 +69,7 @@ def _members(path: Path, problems: Problems) -> Iterator[tuple[str, bytes]]:
         try:
             with tarfile.open(fileobj=file, mode="r|", tarinfo=_Member, errorlevel=2) as archive:
                 for member in archive:
-                    archive.members.clear()  # the library would keep every header
+                    archive.members.clear()  # type: ignore[attr-defined]  # the library would keep every header
                     place = f"{path}!{member.name[:200]}"
                     if (what := _why_refused(member)) is not None:
                         problems.add(place, LineFault("data-archive", what))

@@ -8,14 +8,13 @@ description is built here from the published numbers of its fields (tensorflow/c
 import struct
 from collections.abc import Callable, Iterator
 from functools import cache
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from luthier.floor.units import format_bytes
 from luthier.text.json_lines import LONGEST_LINE_BYTES
 from luthier.text.problems import LineFault, Problems
-from luthier.text.readers.compressed import open_stream
+from luthier.text.readers.compressed import Stream, open_stream
 from luthier.text.readers.record import INSTALL_FORMATS, Fields, Record, missing_library, row_origin
 
 HEADER = struct.Struct("<QI")
@@ -52,7 +51,7 @@ def read_tfrecord(path: Path, problems: Problems) -> Iterator[Record]:
         problems.add(row_origin(path, number + 1), fault)
 
 
-def _content(file: BufferedReader, header: bytes, crc: Callable[[bytes], int]) -> bytes:
+def _content(file: Stream, header: bytes, crc: Callable[[bytes], int]) -> bytes:
     """The message behind a header. Raises LineFault, data-archive where the file cannot be read further."""
     if len(header) < HEADER.size:
         raise LineFault("data-archive", "the file is cut off inside the length of a record; fetch it again")
@@ -72,7 +71,7 @@ def _content(file: BufferedReader, header: bytes, crc: Callable[[bytes], int]) -
     return content
 
 
-def _skip(file: BufferedReader, count: int) -> None:
+def _skip(file: Stream, count: int) -> None:
     while count > 0 and (part := file.read(min(count, SKIP_BYTES))):
         count -= len(part)
     if count:
@@ -131,7 +130,7 @@ def _example_class() -> Callable[[], Any]:
     def message(name: str, *fields: tuple[str, int, int, int, str]) -> Any:
         added = file.message_type.add(name=name)
         for field, number, label, kind, type_name in fields:
-            added.field.add(name=field, number=number, label=label, type=kind, type_name=type_name)
+            added.field.add(name=field, number=number, label=label, type=kind, type_name=type_name or None)
         return added
 
     one, many = kinds.LABEL_OPTIONAL, kinds.LABEL_REPEATED
@@ -160,4 +159,7 @@ def _example_class() -> Callable[[], Any]:
     message("Example", ("features", 1, one, kinds.TYPE_MESSAGE, ".luthier.tf.Features"))
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("luthier.tf.Example"))
+    made: Callable[[], Any] = message_factory.GetMessageClass(
+        pool.FindMessageTypeByName("luthier.tf.Example")
+    )
+    return made
