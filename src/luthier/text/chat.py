@@ -24,12 +24,13 @@ from luthier.text.scaffold import (
     NO_TOOLS_FIX,
     UNSTABLE,
     UNSTABLE_FIX,
+    Ends,
     RenderedTurn,
     Scaffold,
     build_scaffold,
 )
 from luthier.text.template import Conversation, TemplateRefusal, TemplateRenderer
-from luthier.text.tokenizer import TURN_ENDS
+from luthier.text.tokenizer import TURN_ENDS, stop_ids
 
 Mask = npt.NDArray[np.bool_]
 Messages = tuple[Message, ...]
@@ -80,9 +81,10 @@ class ChatRenderer:
             if token.special or token.content in TURN_ENDS
         }
         self._end_ids = np.array(sorted(ends), dtype=np.int64)
-        self._end_pattern = re.compile(
-            "|".join(re.escape(text) for text in sorted(ends.values(), key=len)[::-1])
-        )
+        self._stop_ids = frozenset(stop_ids(tokenizer))
+        pattern = "|".join(re.escape(text) for text in sorted(ends.values(), key=len)[::-1])
+        stops = frozenset(text for id, text in ends.items() if id in self._stop_ids)
+        self._ends = Ends(re.compile(pattern), stops)
 
     def render(self, rows: Sequence[Row]) -> tuple[list[npt.NDArray[np.int64]], list[Mask]]:
         """Ids and masks of each row. Raises DataError listing every row that the template or the masks refuse."""
@@ -160,7 +162,7 @@ class ChatRenderer:
         """Both derivations, compared. Raises LineFault (data-mask) showing where they part."""
         if not talk.learnt:
             return np.zeros(len(encoding.ids), dtype=bool)
-        if not all(talk.texts[0].startswith(text) for text in talk.texts[1:]):
+        if not all(talk.texts[0].startswith(text) for text in talk.texts[1::2]):
             raise LineFault("data-mask", UNSTABLE, fix=UNSTABLE_FIX)
         by_offsets = self._mask_by_offsets(talk, encoding)
         by_prefixes = self._mask_by_prefixes(np.array(encoding.ids, dtype=np.int64), prefixes)
@@ -186,9 +188,19 @@ class ChatRenderer:
         mask = np.zeros(len(ids), dtype=bool)
         for before, after in prefixes:
             start, end = _shared(ids, before), _shared(ids, after)
-            ended_at = np.flatnonzero(np.isin(ids[start:end], self._end_ids))
-            mask[start : start + int(ended_at[-1]) + 1 if len(ended_at) else start] = True
+            ended_at = start + np.flatnonzero(np.isin(ids[start:end], self._end_ids))
+            mask[start : self._end_of_turn(ids, ended_at) if len(ended_at) else start] = True
         return mask
+
+    def _end_of_turn(self, ids: npt.NDArray[np.int64], ended_at: npt.NDArray[np.int64]) -> int:
+        """One past the last of the control tokens, or past the stop that it follows with nothing but white space between."""
+        places = [int(place) for place in ended_at]
+        last = places.pop()
+        while places and {int(ids[last]), int(ids[places[-1]])} <= self._stop_ids:
+            if str(self._tokenizer.decode(ids[places[-1] + 1 : last].tolist())).strip():
+                break
+            last = places.pop()
+        return last + 1
 
     def _scaffold(self, talk: _Talk, outline: Outline) -> Scaffold:
         """The scaffold of conversations that differ in nothing but what is said. Raises LineFault (data-template, data-mask)."""
@@ -215,7 +227,7 @@ class ChatRenderer:
             RenderedTurn(number, before, after)
             for number, (before, after) in zip(talk.learnt, _pairs([full, *parts]), strict=True)
         ]
-        return build_scaffold(full, turns, outline.holes, self._end_pattern)
+        return build_scaffold(full, turns, outline.holes, self._ends)
 
 
 def _wanted(messages: Messages, learnt: Sequence[int], tools: str) -> list[Conversation]:

@@ -7,6 +7,7 @@ writes runs from the end of the header it is given (`add_generation_prompt`) to 
 Works on characters only; chat.py turns them into tokens and compares with the second way.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,34 @@ from luthier.text.outline import PLACEHOLDER, Hole, placeholder
 from luthier.text.problems import LineFault
 
 Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The tokens that may end a turn."""
+
+    pattern: re.Pattern[str]
+    """Finds every control token."""
+    stops: frozenset[str]
+    """Those at which an answer stops when the model is used."""
+
+    def last_in(self, text: str) -> int | None:
+        """Where the token that ends the turn ends; None if there is none.
+
+        That is the last control token, unless it follows another stop with nothing but white space between: a model stops
+        there and never writes the rest.
+        """
+        found = list(self.pattern.finditer(text))
+        if not found:
+            return None
+        last = found.pop()
+        while (
+            found
+            and {last[0], found[-1][0]} <= self.stops
+            and not text[found[-1].end() : last.start()].strip()
+        ):
+            last = found.pop()
+        return last.end()
 
 
 @dataclass(frozen=True)
@@ -59,9 +88,7 @@ class Scaffold:
         return [(_shift(start, shifts), _shift(end, shifts)) for start, end in self.spans]
 
 
-def build_scaffold(
-    full: str, turns: Sequence[RenderedTurn], holes: Sequence[Hole], ends: re.Pattern[str]
-) -> Scaffold:
+def build_scaffold(full: str, turns: Sequence[RenderedTurn], holes: Sequence[Hole], ends: Ends) -> Scaffold:
     """Take apart a conversation that was rendered with placeholders; `ends` finds tokens that may end a turn.
 
     Raises LineFault if the template leaves out what is said, writes a turn in another way once more turns follow, or never
@@ -74,25 +101,27 @@ def build_scaffold(
         # Templates that think forget what was thought before earlier answers, when the model is used as well.
         may_miss = hole.part == "thinking" and hole.message not in learnt
         if number not in places and not may_miss:
-            raise _left_out(full, turns, hole)
+            raise _left_out(turns, holes, hole)
     spans = tuple(_span(full, turn, holes, ends) for turn in turns)
     return Scaffold(tuple(pieces[::2]), places, spans)
 
 
-def _span(full: str, turn: RenderedTurn, holes: Sequence[Hole], ends: re.Pattern[str]) -> Span:
-    if not (full.startswith(turn.before) and full.startswith(turn.after)):
-        raise LineFault("data-mask", UNSTABLE, fix=UNSTABLE_FIX)
+def _span(full: str, turn: RenderedTurn, holes: Sequence[Hole], ends: Ends) -> Span:
+    # Some templates end every text with a token of its own, which is not there where more turns follow.
+    shared = len(os.path.commonprefix([full, turn.after]))
     mine = [placeholder(number) for number, hole in enumerate(holes) if hole.message == turn.message]
-    written = full[len(turn.before) : len(turn.after)]
+    written = full[len(turn.before) : shared]
+    if not full.startswith(turn.before) or any(each not in written for each in mine):
+        raise LineFault("data-mask", UNSTABLE, fix=UNSTABLE_FIX)
     if any(written.count(each) != 1 for each in mine):
-        raise LineFault(
-            "data-mask", f"the chat template writes the assistant's turn {turn.message} not once in its place"
-        )
+        raise LineFault("data-mask", f"the chat template writes the assistant's turn {turn.message} twice")
     said_end = len(turn.before) + max(written.index(each) + len(each) for each in mine)
-    found = [match.end() for match in ends.finditer(full[said_end : len(turn.after)])]
-    if not found:
-        raise LineFault("data-template", UNENDED, fix=UNENDED_FIX)
-    return len(turn.before), said_end + found[-1]
+    ended_at = ends.last_in(full[said_end:shared])
+    if ended_at is not None:
+        return len(turn.before), said_end + ended_at
+    if shared < len(turn.after) and ends.pattern.search(turn.after[said_end:]):
+        raise LineFault("data-mask", UNSTABLE, fix=UNSTABLE_FIX)
+    raise LineFault("data-template", UNENDED, fix=UNENDED_FIX)
 
 
 def _filling(text: str, at: int, hole: Hole, literal: str) -> str | None:
@@ -107,9 +136,10 @@ def _shift(position: int, shifts: Sequence[tuple[int, int]]) -> int:
     return position + next(shift for start, shift in reversed(shifts) if start <= position)
 
 
-def _left_out(full: str, turns: Sequence[RenderedTurn], hole: Hole) -> LineFault:
+def _left_out(turns: Sequence[RenderedTurn], holes: Sequence[Hole], hole: Hole) -> LineFault:
     """A turn that is forgotten once more turns follow is unstable; anything else is lost."""
-    if any(turn.message == hole.message and not full.startswith(turn.after) for turn in turns):
+    number = holes.index(hole)
+    if any(turn.message == hole.message and placeholder(number) in turn.after for turn in turns):
         return LineFault("data-mask", UNSTABLE, fix=UNSTABLE_FIX)
     if hole.part == "tool call":
         return LineFault("data-template", NO_CALLS, fix=NO_TOOLS_FIX)

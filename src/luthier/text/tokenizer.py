@@ -28,6 +28,8 @@ TURN_ENDS = (
     "<turn|>",
     "<|end|>",
     "<|eot|>",
+    "<|return|>",
+    "<|call|>",
     "<|end_of_text|>",
     "<|endoftext|>",
     "<|END_OF_TURN_TOKEN|>",
