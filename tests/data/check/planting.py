@@ -25,10 +25,16 @@ def chat(*messages: Any, **fields: Any) -> dict[str, Any]:
     return {"messages": list(messages), **fields}
 
 
-def call(arguments: Any = '{"a": 6, "b": 7}', *, name: str = "multiply", id: str = "call_1") -> dict[str, Any]:
+def call(
+    arguments: Any = '{"a": 6, "b": 7}', *, name: str = "multiply", id: str = "call_1"
+) -> dict[str, Any]:
     """An assistant's message that calls a tool."""
     function = {"name": name, "arguments": arguments}
-    return {"role": "assistant", "content": None, "tool_calls": [{"id": id, "type": "function", "function": function}]}
+    return {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": id, "type": "function", "function": function}],
+    }
 
 
 def tool(id: Any = "call_1") -> dict[str, Any]:

@@ -91,7 +91,9 @@ TESTED_APART = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "good", "bad"), PLANTED, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"), PLANTED, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_a_planted_fault_is_found_on_its_line(kind: str, good: Any, bad: Any, tmp_path: Path) -> None:
     if kind == "duplicate-prompt":  # beside two rows that conflict, a third one of the same prompt
         rows = [good, pair(good["prompt"], "Lyon."), pair(good["prompt"], "Nice.")]
@@ -118,7 +120,11 @@ def test_every_kind_has_a_test() -> None:
 
 
 def test_a_row_without_a_fault_of_every_shape_has_no_finding_but_its_dialect(tmp_path: Path) -> None:
-    preference = {"input": {"messages": [USER]}, "preferred_output": [ANSWER], "non_preferred_output": [{**ANSWER, "content": "43."}]}
+    preference = {
+        "input": {"messages": [USER]},
+        "preferred_output": [ANSWER],
+        "non_preferred_output": [{**ANSWER, "content": "43."}],
+    }
     shapes = {
         "pair": GOOD,
         "chat": chat({"role": "system", "content": "Be brief."}, USER, ANSWER),

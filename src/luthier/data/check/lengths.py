@@ -4,7 +4,7 @@ Rows that training reads are rendered as training renders them. Others (dialects
 and told.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -41,8 +41,9 @@ class Measure:
 
 @dataclass
 class Totals:
-    """Sums over all rows. L: CANDIDATES."""
+    """Sums over all rows. L: `candidates`."""
 
+    candidates: tuple[int, ...]
     rows: int = 0
     rows_by_text: int = 0
     """Rows that could not be rendered, counted by their texts."""
@@ -50,18 +51,21 @@ class Totals:
     trained_tokens: int = 0
     longest: int = 0
     longest_at: tuple[int, int] = (0, 0)
-    rows_cut_L: Array = field(default_factory=lambda: np.zeros(len(CANDIDATES), dtype=np.int64))
-    lost_L: Array = field(default_factory=lambda: np.zeros(len(CANDIDATES), dtype=np.int64))
     guide_longest: int = 0
     """The longest row as the guide measures: its text alone, by `tokenizer.encode`."""
     guide_at: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        self.rows_cut_L = np.zeros(len(self.candidates), dtype=np.int64)
+        self.lost_L = np.zeros(len(self.candidates), dtype=np.int64)
 
 
 class LengthMeter:
     """Takes rows one by one and measures them in batches. Raises ModelError if the tokenizer cannot be used."""
 
     def __init__(self, measure: Measure) -> None:
-        self.totals = Totals()
+        limit = () if measure.max_length is None else (measure.max_length,)
+        self.totals = Totals(tuple(sorted({*CANDIDATES, *limit})))
         self._measure = measure
         self._tokenizer = load_tokenizer(measure.tokenizer)
         self._renderers: dict[str, Renderer | None] = {}
@@ -90,7 +94,7 @@ class LengthMeter:
     def costs(self) -> list[tuple[int, int, float]]:
         """Each max_length up to the first that cuts no row: rows cut, and the share of trained tokens lost."""
         totals, found = self.totals, []
-        for place, length in enumerate(CANDIDATES):
+        for place, length in enumerate(totals.candidates):
             share = float(totals.lost_L[place]) / max(1, totals.trained_tokens)
             found.append((length, int(totals.rows_cut_L[place]), share))
             if not totals.rows_cut_L[place]:
@@ -132,7 +136,7 @@ class LengthMeter:
         totals.trained_tokens += len(trained_at)
         if length > totals.longest:
             totals.longest, totals.longest_at = length, (file, line)
-        for place, limit in enumerate(CANDIDATES):
+        for place, limit in enumerate(totals.candidates):
             if length <= limit:
                 break
             totals.rows_cut_L[place] += 1
