@@ -37,6 +37,7 @@ def prepared_text(run: "RunDir", report: "DataReport") -> str:
     """The books of both splits, the funnel from files to packs, and what to type next."""
     from luthier.cli.choose import shown_path
     from luthier.cli.funnel import funnel_lines
+    from luthier.cli.source_table import source_lines
 
     lines = [f"run         {shown_path(run)}", f"tokens in   {report.store}"]
     lines.append(f"rows        {report.format}, rendered by the {report.template} template")
@@ -45,6 +46,8 @@ def prepared_text(run: "RunDir", report: "DataReport") -> str:
     lines.append(f"training    {split_text(report.train)}")
     if report.validation is not None:
         lines.append(f"validation  {split_text(report.validation)}")
+    if mixed := source_lines(report.sources):
+        lines += ["", *mixed]
     lines += ["", *funnel_lines(report.ledger), ""]
     if any(books.rows.left_out or (books.tokens and books.tokens.left_out) for books in report.ledger):
         lines.append(f"dropped     {report.dropped_file}")

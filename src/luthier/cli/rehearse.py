@@ -14,7 +14,6 @@ from luthier.floor.units import format_count
 def rehearse(words: Sequence[str] | None, *, as_json: bool) -> None:
     """Say what a training would do. Raises what the recipe, the model folder or the data path have wrong."""
     from luthier.knowledge.model_folder import check_model_folder, find_model
-    from luthier.text.rows import find_files
 
     name, overrides = need_recipe(words, verb="train")
     resolved = load_recipe(name, overrides)
@@ -25,12 +24,21 @@ def rehearse(words: Sequence[str] | None, *, as_json: bool) -> None:
     if recipe.model.name is not None:
         folder = find_model(recipe.model.name, recipe.model.revision)
         facts |= {"base": str(folder), "base_parameters": check_model_folder(folder).parameters}
-    if Path(recipe.data.path).exists() or recipe.data.path.startswith((".", "/")):
-        facts["files"] = [str(file) for file in find_files(Path(recipe.data.path), recipe.data.pattern)]
+    facts |= _files_of(recipe)
     facts |= {"rows_per_step": recipe.rows_per_step(), "pack_tokens": recipe.pack_tokens()}
     if as_json:
         return show_json(facts)
     return show(f"{render_recipe(resolved, changed_only=True)}\n\n{_text(recipe, facts)}")
+
+
+def _files_of(recipe: Recipe) -> dict[str, object]:
+    """The files that would be read, for all sources; a dataset of the hub is not looked up."""
+    from luthier.text.rows import find_files
+
+    wanted = recipe.data.sources or (recipe.data,)
+    here = [each for each in wanted if Path(each.path).exists() or each.path.startswith((".", "/"))]
+    found = [str(file) for each in here for file in find_files(Path(each.path), each.pattern)]
+    return {"files": found} if here else {}
 
 
 def _text(recipe: Recipe, facts: dict[str, object]) -> str:

@@ -126,17 +126,24 @@ class RowReader:
         found = split_origin(origin)
         assert found is not None, f"the store holds {origin!r} as an origin"
         source, line = found
-        pieces = self._store.rows_of(source, line)
         tokens_lost, trained_tokens_lost = self._store.lost(row)
         return ShownRow(
             row=row,
             origin=origin,
-            piece=(pieces.index(row) + 1, len(pieces)),
+            piece=self._piece(row, source, line),
             raw=self._raw(source, line, origin),
             tokens=self.tokens(row),
             tokens_lost=tokens_lost,
             trained_tokens_lost=trained_tokens_lost,
         )
+
+    def _piece(self, row: int, source: str, line: int) -> tuple[int, int]:
+        """The row among the pieces of its line; copies that a source's weight made are one piece."""
+        pieces = self._store.rows_of(source, line)
+        if len(pieces) == 1:
+            return 1, 1
+        distinct = list(dict.fromkeys(self._store.ids(piece).tobytes() for piece in pieces))
+        return distinct.index(self._store.ids(row).tobytes()) + 1, len(distinct)
 
     def tokens(self, row: int) -> tuple[Token, ...]:
         """The tokens of a row, as training takes them."""
