@@ -19,12 +19,27 @@ from luthier.floor import errors
 from luthier.floor.errors import FAULTS, LuthierError
 from luthier.knowledge.faults import exit_code_of
 from luthier.reports.base import Report
+from luthier.reports.check import CheckReport, Finding, RepairBooks
 from luthier.reports.convert import ConvertReport, LedgerCounts
 from luthier.reports.data import CleaningCounts, DataReport, FilterCounts, SplitCounts
 from luthier.reports.dedup import Cluster, DedupReport, PromptCounts, RepeatedPair
 from luthier.reports.evaluate import CompareReport, EvaluateReport, MetricComparison
 from luthier.reports.merge import MergeReport
 from luthier.reports.provenance import Provenance
+from luthier.reports.survey import (
+    DataSurvey,
+    LanguageShare,
+    LengthBin,
+    LengthCost,
+    Lengths,
+    LikePair,
+    LikePairs,
+    Ngram,
+    NgramTable,
+    RoleShare,
+    SourceShare,
+    SplitShare,
+)
 from luthier.reports.synth import SynthPlan, SynthReport
 from luthier.reports.train import TrainReport
 from tests.docs.pages import ROOT, CommandLine, command_lines, links, page, pages, spans, table_rows
@@ -42,6 +57,9 @@ REPORTS = (
     CleaningCounts,
     FilterCounts,
     TrainReport,
+    CheckReport,
+    Finding,
+    RepairBooks,
     Cluster,
     DedupReport,
     PromptCounts,
@@ -54,6 +72,18 @@ REPORTS = (
     LedgerCounts,
     SynthPlan,
     SynthReport,
+    DataSurvey,
+    LanguageShare,
+    LengthBin,
+    LengthCost,
+    Lengths,
+    LikePair,
+    LikePairs,
+    Ngram,
+    NgramTable,
+    RoleShare,
+    SourceShare,
+    SplitShare,
 )
 # Words that stand for whatever the reader has there.
 # The last one is wrong on purpose: the README shows what becomes of it.

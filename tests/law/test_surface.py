@@ -11,10 +11,13 @@ SURFACE: dict[str, set[str]] = {
     "eval": COMMON | {"--run", "--again"},
     "compare": COMMON,
     "merge": COMMON | {"--run", "--again"},
+    "data check": COMMON
+    | {"--recipe", "--against", "--tokenizer", "--model", "--max-length", "--fix", "--out"},
     "data dedup": COMMON
     | {"--against", "--out", "--threshold", "--exact-only"}
     | {"--dry-run", "--overwrite", "--show"},
     "data show": COMMON | {"--run", "--row", "--origin", "--step", "--sample", "--split", "--tokens"},
+    "data report": COMMON | {"--run", "--out", "--dry-run"},
     "data synth": COMMON
     | {"--seeds", "--endpoint", "--model", "--out", "--n", "--to", "--key-from"}
     | {"--temperature", "--answer-tokens", "--setting", "--schema", "--match", "--attempts"}
