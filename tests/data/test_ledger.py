@@ -111,6 +111,8 @@ def test_the_ledger_balances_under_any_mix_of_faults_and_policies(
             report = prepare(recipe, make_run(folder))
         except DataError as fault:
             allowed = {"data-untrained"} | ({"data-long"} if policy in ("auto", "error") else set())
+            # A turn that spells the token which ends it can confuse the masks: refused with a picture, not lost.
+            allowed |= {"data-mask"} if kind == "chats" and "<|im_end|>" in str(rows) else set()
             assert fault.code in allowed
             return
         assert report.ledger[0].rows.came_in == len(rows) + 2
@@ -217,3 +219,39 @@ def test_the_price_that_is_told_is_the_price_that_is_paid(
     assert fitted.tokens and fitted.trained_tokens
     assert f" {fitted.trained_tokens.left_out:,} trained tokens lost" in line
     assert f" {fitted.tokens.left_out:,} tokens, {fitted.rows.left_out:,} rows" in line
+
+
+def test_rows_are_split_by_a_field_that_no_format_uses(tiny_base: Path, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"p{n}", "completion": "an answer", "author": n % 25, "topic": "ab"[n % 2]}
+        for n in range(200)
+    ]
+    file = write_rows(tmp_path / "data" / "a.jsonl", rows)
+    recipe = make_recipe(tiny_base, tmp_path, validation_fraction=0.2, group_by="author")
+    report = prepare(recipe, make_run(tmp_path))
+    authors = [
+        {rows[int(store.origin(row).rpartition(":")[2]) - 1]["author"] for row in range(store.rows)}
+        for store in (store_of(report), store_of(report, "validation"))
+    ]
+    assert authors[0] | authors[1] == set(range(25))
+    assert not authors[0] & authors[1]
+    assert report.unused_fields == {"topic": 200}
+    recipe = make_recipe(tiny_base, tmp_path, validation_fraction=0.2, stratify_by="topic")
+    report = prepare(recipe, make_run(tmp_path, "stratified"))
+    validation = store_of(report, "validation")
+    topics = Counter(
+        rows[int(validation.origin(row).rpartition(":")[2]) - 1]["topic"] for row in range(validation.rows)
+    )
+    assert topics == {"a": 20, "b": 20}
+    assert str(file) in report.files
+
+
+def test_a_row_without_the_field_to_split_by_is_refused_with_its_place(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"p{n}", "completion": "c", "author": "me"} for n in range(5)]
+    rows[2] = {"prompt": "p", "completion": "c", "autor": "me"}
+    file = write_rows(tmp_path / "data" / "a.jsonl", rows)
+    with pytest.raises(DataError, match=r"lacks the field 'author'.*did you mean autor") as caught:
+        prepare(make_recipe(tiny_base, tmp_path, group_by="author"), make_run(tmp_path))
+    assert (caught.value.code, caught.value.where) == ("data-field", f"{file}:3")

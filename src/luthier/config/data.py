@@ -38,15 +38,6 @@ class ColumnsConfig(Section):
             )
         return self
 
-    def of_field(self) -> dict[str, tuple[str, ...]]:
-        """The columns by the field of a row that they make."""
-        return {
-            "prompt": self.prompt,
-            "completion": self.completion,
-            "messages": self.messages,
-            "text": self.text,
-        }
-
 
 class SourceConfig(Section):
     """One of several sources of rows, and how much of it is seen."""
@@ -92,6 +83,10 @@ class DataConfig(Section):
     """Rows to validate on during training. Without it, `validation_fraction` of the rows is set apart."""
     validation_fraction: FractionBelowOne = 0.05
     """The share of rows set apart for validation when there is no `validation_path`; 0 means none."""
+    group_by: Text | None = None
+    """A field of the rows, such as an author: rows of one value are never parted. Without it rows that ask the same are not."""
+    stratify_by: Text | None = None
+    """A field of the rows, such as a label: validation gets its share of every value."""
     template: Literal["auto", "guide", "chat", "guide_chat"] = "auto"
     """How a row becomes text: `guide` is prompt + newline + completion; `chat` is the tokenizer's chat template; `guide_chat` writes <user>...</user><assistant>...</assistant>. `auto` takes `chat` for messages and `guide` for the rest."""
     train_on: Literal["all", "last"] = "all"

@@ -34,6 +34,10 @@ def _looks_for_nothing_personal(recipe: Recipe) -> bool:
     return (clean.personal.action or ("report" if clean.preset == "standard" else "off")) == "off"
 
 
+def _splits_nothing(recipe: Recipe) -> bool:
+    return recipe.data.validation_path is not None or recipe.data.validation_fraction == 0
+
+
 def _has_sources(recipe: Recipe) -> bool:
     return bool(recipe.data.sources)
 
@@ -55,6 +59,8 @@ RULES = (
     Rule("train.schedule.decay_fraction", lambda recipe: recipe.train.schedule.kind != "wsd", "only train.schedule.kind wsd decays at the end"),
     Rule("train.schedule.lr_floor_fraction", lambda recipe: recipe.train.schedule.kind == "constant", "a constant rate never falls"),
     Rule("data.validation_fraction", lambda recipe: recipe.data.validation_path is not None, "data.validation_path names the validation rows"),
+    Rule("data.group_by", _splits_nothing, "no rows are set apart: data.validation_path names them, or data.validation_fraction is 0"),
+    Rule("data.stratify_by", _splits_nothing, "no rows are set apart: data.validation_path names them, or data.validation_fraction is 0"),
     Rule("data.path", _has_sources, "data.sources names the rows"),
     Rule("data.revision", _has_sources, "each of data.sources has a revision of its own"),
     Rule("data.hub_split", _has_sources, "each of data.sources has a hub_split of its own"),

@@ -46,7 +46,7 @@ class DroppedRows:
         """Note a row that goes; with `is_kept`, one that stays and loses tokens."""
         assert self._file is not None, "the file is open"
         entry: dict[str, object] = {"stage": stage, "reason": reason, "origin": origin, "is_kept": is_kept}
-        optional = {"split": split, "tokens": tokens, "trained_tokens": trained_tokens}
-        entry |= {name: value for name, value in optional.items() if value is not None} | more
+        optional = {"split": split, "tokens": tokens, "trained_tokens": trained_tokens, **more}
+        entry |= {name: value for name, value in optional.items() if value is not None}
         with disk_faults(self._path):
             self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")

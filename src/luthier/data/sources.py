@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from luthier.config.data import ColumnsConfig, DataConfig, FileFormat, SourceConfig
@@ -59,6 +59,14 @@ class Sources:
         """The validation rows, none if they are set apart from the training rows."""
         sets = [self.validation_rows] if self.validation_rows else []
         return read_rows_of(sets, self.kind, unused_fields=unused_fields)
+
+    def split_by(self, *, group_by: str | None, stratify_by: str | None) -> "Sources":
+        """The same sources, whose training rows carry the fields that sets are split by."""
+        parts = [
+            replace(part, rows=replace(part.rows, group_by=group_by, stratify_by=stratify_by))
+            for part in self.parts
+        ]
+        return replace(self, parts=tuple(parts))
 
     def key(self) -> list[object]:
         """What of the mixture and of the reading changes a row, for the name of the prepared tokens; nothing where all is plain."""
@@ -119,7 +127,7 @@ def has_known_ending(path: Path) -> bool:
 
 
 def _find(each: SourceConfig, config: DataConfig, unread: Counter[str], listener: Listener) -> Source:
-    columns = named_columns(each.columns.of_field())
+    columns = named_columns(each.columns)
     if is_hub_id(each.path):
         listener.say(f"data: reading {each.path} from the Hugging Face hub")
         fetched = fetch_rows(
@@ -138,7 +146,7 @@ def _find(each: SourceConfig, config: DataConfig, unread: Counter[str], listener
 
 
 def _file_set(files: Sequence[Path], file_format: FileFormat, columns: ColumnsConfig) -> FileSet:
-    return FileSet(tuple(files), file_format, named_columns(columns.of_field()))
+    return FileSet(tuple(files), file_format, named_columns(columns))
 
 
 def _check_apart(parts: Sequence[Source]) -> None:

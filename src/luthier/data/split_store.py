@@ -1,6 +1,7 @@
 """One split on its way into its token store: rows gathered into blocks, rendered, fitted, written and booked."""
 
-import os
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -20,15 +21,14 @@ if TYPE_CHECKING:
     from luthier.data.write import Job
     from luthier.text.render import RenderedBlock
 
-# Encodings take about 100 bytes a token while a block is in hand: 1 Mi characters are some 300 k tokens, 30 MB a core.
-BLOCK_CHARACTERS_A_CORE = 2**20
-MOST_CORES = 16
+# Encodings take about 100 bytes a token while a block is in hand: 1 Mi characters are some 300 k tokens, 30 MB.
+BLOCK_CHARACTERS = 2**20
 BLOCK_ROWS = 4096
 INTERRUPTED = "the preparation of the data was interrupted; nothing of it was kept"
 
 
 class SplitStore:
-    """A buffer of rows, the books, the writer. Holds one block of rows, however large the data is."""
+    """A buffer of rows, the books, the writer. Holds a block of rows a core, however large the data is."""
 
     def __init__(self, job: "Job", folder: Path, name: SplitName, dropped: DroppedRows) -> None:
         self.books = Books()
@@ -39,7 +39,7 @@ class SplitStore:
         self._writer = StoreWriter(self._folder, vocabulary_size=job.vocabulary_size, is_synced=False)
         self._rows: list[Row] = []
         self._characters = 0
-        self._block_characters = BLOCK_CHARACTERS_A_CORE * min(os.cpu_count() or 1, MOST_CORES)
+        self._waiting: deque[tuple[list[Row], Callable[[], RenderedBlock]]] = deque()
         self._too_long = Problems()
         self.costs = Costs(job.config.max_length, may_split=job.sources.kind == "text")
 
@@ -51,15 +51,19 @@ class SplitStore:
         self._writer.__exit__(*exception)  # type: ignore[arg-type]
 
     def add(self, row: Row) -> None:
-        """Take a row; a full block is rendered and written."""
+        """Take a row; a full block is begun, and the oldest written once there are enough of them."""
         self._rows.append(row)
         self._characters += count_characters(row)
-        if self._characters >= self._block_characters or len(self._rows) >= BLOCK_ROWS:
-            self._write_block()
+        if self._characters >= BLOCK_CHARACTERS or len(self._rows) >= BLOCK_ROWS:
+            self._begin_block()
+            while len(self._waiting) > self._job.renderer.blocks_at_once:
+                self._finish_block()
 
     def flush(self) -> None:
         """Write what is left. Raises DataError (data-long) if rows are too long and the recipe refuses those, or the cut is large."""
-        self._write_block()
+        self._begin_block()
+        while self._waiting:
+            self._finish_block()
         self._too_long.raise_if_any()
         if self._job.config.overlong == "auto" and self._name == "train":
             self.costs.refuse_if_much_is_lost()
@@ -68,7 +72,7 @@ class SplitStore:
         """The books, once the store is written."""
         return self.books.close(TokenStore.open(self._folder).fingerprint)
 
-    def _write_block(self) -> None:
+    def _begin_block(self) -> None:
         self._job.stop.check(INTERRUPTED, fix="Repeat the command.")
         rows, empty = sort_out_empty(self._rows)
         tally = self.books.rendered
@@ -77,7 +81,12 @@ class SplitStore:
             tally.rows.dropped[reason] += 1
             self._dropped.write("rendered", reason, row.origin, split=self._name)
         self._rows, self._characters = [], 0
-        block = self._job.renderer.render_block(rows)
+        self._waiting.append((rows, self._job.renderer.begin_block(rows)))
+
+    def _finish_block(self) -> None:
+        rows, wait = self._waiting.popleft()
+        block = wait()
+        tally = self.books.rendered
         tally.tokens.came_in += len(block.ids_T)
         tally.trained_tokens.came_in += int(block.trained_T.sum())
         rows, block = self._sort_out_control_text(rows, block)

@@ -4,6 +4,7 @@ Imports neither torch nor transformers by itself: what needs a tokenizer is impo
 """
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,8 @@ def prepare(
     listener, stop = listener or Silent(), stop or StopFlag()
     started = time.perf_counter()
     sources = find_sources(recipe.data, listener)
+    if not sources.validation and recipe.data.validation_fraction:
+        sources = sources.split_by(group_by=recipe.data.group_by, stratify_by=recipe.data.stratify_by)
     template = choose_template(recipe.data.template, sources.kind)
     _check_policy(recipe, sources)
     tokenizer_folder = find_tokenizer(recipe)
@@ -122,7 +125,9 @@ def _key_parts(
         "version": PREPARATION_VERSION,
         "train": [(str(file), sources.hashes[str(file)]) for file in sources.train],
         "validation": [(str(file), sources.hashes[str(file)]) for file in sources.validation],
-        "set_apart": None if sources.validation else (data.validation_fraction, recipe.train.seed),
+        "set_apart": None
+        if sources.validation
+        else (data.validation_fraction, recipe.train.seed, data.group_by, data.stratify_by),
         "kind": sources.kind,
         "template": template,
         "train_on": data.train_on,
@@ -172,18 +177,20 @@ def _prepare(
         if tokenizer_folder is None:
             train_on_rows(recipe, sources, temporary / "tokenizer", listener=listener, stop=stop)
         tokenizer: PreTrainedTokenizerBase = load_tokenizer(tokenizer_folder or temporary / "tokenizer")
-        job = Job(
-            sources=sources,
-            config=recipe.data,
-            filters=make_filters(recipe.data.clean),
-            seed=recipe.train.seed,
-            renderer=Renderer(tokenizer, template=template, train_on=recipe.data.train_on),
-            is_chat=template == "chat",
-            vocabulary_size=vocabulary_size(tokenizer),
-            listener=listener,
-            stop=stop,
-        )
-        prepared = write_stores(job, temporary)
+        renderer = Renderer(tokenizer, template=template, train_on=recipe.data.train_on)
+        with closing(renderer):
+            job = Job(
+                sources=sources,
+                config=recipe.data,
+                filters=make_filters(recipe.data.clean),
+                seed=recipe.train.seed,
+                renderer=renderer,
+                is_chat=template != "guide",
+                vocabulary_size=vocabulary_size(tokenizer),
+                listener=listener,
+                stop=stop,
+            )
+            prepared = write_stores(job, temporary)
         _check_something_is_learnt(prepared)
         if tokenizer_folder:
             check_ids_fit_model(recipe, TokenStore.open(temporary / "train"), tokenizer_folder)

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from luthier.config.method import ScratchMethod
 from luthier.config.recipe import Recipe
-from luthier.data.clean.cleaner import Cleaner
 from luthier.data.clean.presets import make_filters
+from luthier.data.sides import cleaned_again, sides_of
 from luthier.data.sources import Sources
-from luthier.data.split import Splitter
 from luthier.floor.errors import ModelError
 from luthier.floor.files import disk_faults
 from luthier.floor.log import Listener
@@ -45,16 +44,10 @@ def train_on_rows(
 
 
 def _training_texts(recipe: Recipe, sources: Sources, stop: StopFlag) -> Iterator[str]:
-    fraction = 0 if sources.validation else recipe.data.validation_fraction
-    splitter = Splitter(seed=recipe.train.seed, fraction=fraction)
-    cleaner = Cleaner(make_filters(recipe.data.clean))
-    for number, row in enumerate(cleaner.clean(sources.read_train())):
-        if number % ROWS_BETWEEN_LOOKS == 0:
-            stop.check(
-                "the training of the tokenizer was interrupted; nothing of it was kept",
-                fix="Repeat the command.",
-            )
-        if not splitter.is_validation(row):
+    filters = make_filters(recipe.data.clean)
+    splitter = sides_of(recipe.data, sources, filters, seed=recipe.train.seed, stop=stop)
+    for row in cleaned_again(sources, filters, stop):
+        if splitter.side(row) == "train":
             yield from texts_of(row)
 
 

@@ -16,8 +16,8 @@ from luthier.data.clean.cleaner import Cleaner, open_cleaner
 from luthier.data.clean.filter import Dropped, Filter
 from luthier.data.dropped import DroppedRows
 from luthier.data.mixture import NOT_DRAWN, Mixture
+from luthier.data.sides import sides_of
 from luthier.data.sources import Sources
-from luthier.data.split import Splitter
 from luthier.data.split_store import SplitStore, count_characters
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
@@ -101,11 +101,11 @@ class Pipeline:
     def assigned(self) -> Iterator[tuple[Row, bool]]:
         """Every row that is kept, as cleaning leaves it and as often as its source's weight says, and whether it is for validation."""
         sources = self._job.sources
-        fraction = 0 if sources.validation else self._job.config.validation_fraction
-        splitter = Splitter(seed=self._job.seed, fraction=fraction)
+        job = self._job
+        splitter = sides_of(job.config, sources, job.filters, seed=job.seed, stop=job.stop)
         for row in self._cleaner.clean(self._counted(sources.read_train(unused_fields=self._unused))):
             self._split += 1
-            is_validation = splitter.is_validation(row)
+            is_validation = splitter.side(row) != "train"
             copies = self.mixture.copies(row, is_validation=is_validation)
             if not copies:
                 self._dropped.write("split", NOT_DRAWN, row.origin)

@@ -144,6 +144,8 @@ FAULTS: dict[str, str] = {
     "data-depth": "A row is nested deeper than any row of the known formats.",
     "data-surr": "A text holds half of a surrogate pair, which is no Unicode text.",
     "data-long": "Rows are longer than max_length and the recipe says to refuse them.",
+    "data-split": "Rows cannot be split as asked.",
+    "data-leak": "Rows hold questions of a set that they are measured by, and the recipe says to refuse them.",
     "data-books": "The books of the prepared data do not balance: rows or tokens are missing without a reason.",
     "data-untrained": "No row has a token that carries loss.",
     "data-template": "Chat rows need a chat template, and the tokenizer has none.",

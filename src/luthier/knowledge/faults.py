@@ -123,6 +123,14 @@ ADVICE: dict[str, Advice] = {
         "Raise `data.max_length`, or choose what happens: `data.overlong=truncate`, `truncate_left`, `drop`, or for plain text"
         " `split`. The message says what each of them costs.",
     ),
+    "data-split": Advice(
+        "`data.stratify_by` names a field with another value in nearly every row, such as an id.",
+        "Name a field of few values, such as a label. `data.group_by` is for values that belong together.",
+    ),
+    "data-leak": Advice(
+        "A training row that asks what a row of a benchmark suite or of the validation set asks, with `data.leaks.found: refuse`.",
+        "Look at the pairs: `luthier data leaks TRAIN TEST`. Leave such rows out with `data.leaks.found=drop`.",
+    ),
     "data-books": Advice(
         "A data report or a token store that was changed after it was written, or a fault of ours that lost a row.",
         "Prepare the data again with `--again`. If the books are off again, report it: the message holds the two numbers.",

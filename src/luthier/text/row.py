@@ -57,6 +57,10 @@ class Row:
     """What may be called in a conversation: a JSON list as text, in OpenAI's form. Empty where there is none."""
     chosen: tuple[Message, ...] = ()
     rejected: tuple[Message, ...] = ()
+    group: str = ""
+    """What the row belongs to and may not be parted from when sets are split, where a recipe names such a field."""
+    stratum: str = ""
+    """What of each set shall have its share, where a recipe names such a field."""
 
     def texts(self) -> tuple[str, ...]:
         """Every text of the row, empty ones too."""

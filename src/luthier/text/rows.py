@@ -6,17 +6,18 @@ twenty faults and their number. Whoever writes rows somewhere has to throw that 
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from luthier.config.data import FileFormat, Format
 from luthier.floor.errors import DataError
+from luthier.text.carried import carry
 from luthier.text.columns import Columns
 from luthier.text.problems import LineFault, Problems
 from luthier.text.readers.formats import read_records
 from luthier.text.readers.record import Fields
-from luthier.text.row_files import find_files
 from luthier.text.row import Message, Row, RowKind
+from luthier.text.row_files import find_files
 from luthier.text.shapes import SHAPE_OF, Shape, guess_shape, unused_fields
 
 __all__ = ["FileSet", "Message", "Row", "RowKind", "find_files", "first_row", "read_rows", "read_rows_of"]
@@ -30,6 +31,10 @@ class FileSet:
     file_format: FileFormat = "auto"
     columns: Columns | None = None
     """None: a format's own fields, or columns whose names are known."""
+    group_by: str | None = None
+    """The field that a row carries as its group; every row must have it."""
+    stratify_by: str | None = None
+    """The field that a row carries as its stratum; every row must have it."""
 
 
 def read_rows(
@@ -52,7 +57,7 @@ def read_rows_of(
     for each in sets:
         rows = 0
         for file in each.files:
-            maker = _Maker(each.columns, unused_fields)
+            maker = _Maker(each, unused_fields)
             for origin, fields in read_records(file, problems, file_format=each.file_format):
                 try:
                     row = maker.make(fields, kind, origin)
@@ -79,7 +84,7 @@ def first_shape(each: FileSet, format: Format) -> str:
     """What the first row is written as, for people: `Alpaca: instruction, input, output`, or the columns that were named."""
     problems = Problems()
     kind: RowKind | None = None if format == "auto" else format
-    maker = _Maker(each.columns, None)
+    maker = _Maker(each, None)
     for file in each.files:
         for origin, fields in read_records(file, problems, file_format=each.file_format):
             try:
@@ -95,8 +100,10 @@ def first_shape(each: FileSet, format: Format) -> str:
 class _Maker:
     """Makes rows of the records of one file, whose first one decides which shape they have if no columns are named."""
 
-    def __init__(self, columns: Columns | None, unused: Counter[str] | None) -> None:
-        self._columns = columns
+    def __init__(self, each: FileSet, unused: Counter[str] | None) -> None:
+        columns = self._columns = each.columns
+        named = {"group": each.group_by, "stratum": each.stratify_by}
+        self._carried = {name: field for name, field in named.items() if field}
         self._shape: Shape | None = SHAPE_OF[columns.kind] if columns else None
         self._used: frozenset[str] = columns.used if columns else frozenset()
         self._unused = unused
@@ -115,16 +122,19 @@ class _Maker:
         row = self._shape.row(self._columns.pick(fields) if self._columns else fields, origin)
         if kind is not None and row.kind != kind:
             raise LineFault("data-field", _another_kind(row.kind, kind))
-        if self._unused is not None:
-            if not fields.keys() <= self._used or self._shape.name == "oasst":
-                self._unused.update(self._not_read(fields))
+        if self._carried:
+            carried = {name: carry(fields, field) for name, field in self._carried.items()}
+            row = replace(row, group=carried.get("group", ""), stratum=carried.get("stratum", ""))
+        if self._unused is not None and (not fields.keys() <= self._used or self._shape.name == "oasst"):
+            self._unused.update(self._not_read(fields))
         return row
 
     def _not_read(self, fields: Fields) -> list[str]:
+        carried = self._carried.values()
         if self._columns:
-            return sorted(fields.keys() - self._used)
+            return sorted(fields.keys() - self._used - set(carried))
         assert self._shape
-        return unused_fields(fields, self._shape)
+        return [name for name in unused_fields(fields, self._shape) if name not in carried]
 
 
 def _another_kind(kind: RowKind, rest: RowKind) -> str:
