@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from luthier.floor.errors import EnvironmentFault
+from luthier.text.encode_journal import EncodeJournal
 from luthier.text.encode_pool import EncodedTexts, EncodePool
 from tests.tiny import make_tiny_tokenizer
 
@@ -108,3 +110,51 @@ def test_closing_ends_the_processes_though_work_is_under_way(tokenizer: Tokenize
         pool.encode(["some text " * 2000] * 50)
     pool.close()
     assert all(process.poll() is not None for process in processes)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("offsets", [False, True])
+def test_the_journal_gives_back_what_was_encoded(
+    tokenizer: Tokenizer, tmp_path: Path, workers: int, offsets: bool
+) -> None:
+    blocks = [[f"{text} {number}" for text in TEXTS] for number in range(8)]
+    first = EncodeJournal(tmp_path / "journal")
+    with EncodePool(tokenizer, workers=workers, journal=first, characters_before_workers=-1) as pool:
+        for block in blocks[:5]:
+            pool.encode(block, offsets=offsets).result(60)
+    assert first.found == 0
+    again = EncodeJournal(tmp_path / "journal")
+    with EncodePool(tokenizer, workers=workers, journal=again, characters_before_workers=-1) as pool:
+        for block in blocks:
+            found = pool.encode(block, offsets=offsets).result(60)
+            check(found, tokenizer, block, control_tokens=False)
+    assert again.found == 5
+    again.discard()
+    assert not (tmp_path / "journal").exists()
+
+
+def test_a_damaged_or_lost_entry_is_encoded_again(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    with EncodePool(
+        tokenizer, workers=0, journal=EncodeJournal(tmp_path), characters_before_workers=-1
+    ) as pool:
+        for number in range(4):
+            pool.encode([f"text {number}"])
+    files = sorted(tmp_path.iterdir())
+    files[0].write_bytes(b"")
+    files[1].write_bytes(files[1].read_bytes()[:-1])
+    content = bytearray(files[2].read_bytes())
+    content[-1] ^= 1
+    files[2].write_bytes(content)
+    journal = EncodeJournal(tmp_path)
+    with EncodePool(tokenizer, workers=0, journal=journal, characters_before_workers=-1) as pool:
+        for number in range(4):
+            found = pool.encode([f"text {number}"]).result()
+            check(found, tokenizer, [f"text {number}"], control_tokens=False)
+    assert journal.found == 1
+
+
+def test_a_disk_that_takes_no_more_ends_the_keeping_only(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "journal").write_text("in the way of the folder")
+    journal = EncodeJournal(tmp_path / "journal")
+    with EncodePool(tokenizer, workers=0, journal=journal, characters_before_workers=-1) as pool:
+        check(pool.encode(TEXTS).result(), tokenizer, TEXTS, control_tokens=False)

@@ -8,9 +8,10 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -20,6 +21,7 @@ from tokenizers import Tokenizer
 
 from luthier.floor.errors import EnvironmentFault
 from luthier.text import encode_worker
+from luthier.text.encode_journal import EncodeJournal
 from luthier.text.encode_worker import CONTROL_TOKENS, COUNT, HEADER, OFFSETS
 
 WORKER = Path(encode_worker.__file__)
@@ -41,7 +43,8 @@ class EncodedTexts:
 class EncodePool:
     """Encodes with one tokenizer. Close it, or use it as a context manager: its processes end then.
 
-    `workers` is how many processes may be started: one a core by default, none if there is one core.
+    `workers` is how many processes may be started: one a core by default, none if there is one core. `journal` keeps the tokens
+    of all but the first texts, which are encoded in seconds.
     """
 
     def __init__(
@@ -49,9 +52,11 @@ class EncodePool:
         tokenizer: Tokenizer,
         *,
         workers: int | None = None,
+        journal: EncodeJournal | None = None,
         characters_before_workers: int = CHARACTERS_BEFORE_WORKERS,
     ) -> None:
         self._tokenizer = tokenizer
+        self._journal = journal
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._most_workers = min(cores, MOST_WORKERS) if workers is None else workers
         self._characters_before_workers = characters_before_workers
@@ -81,7 +86,8 @@ class EncodePool:
         if self._threads:
             return self._threads.submit(self._ask_worker, texts, flags)
         done: Future[EncodedTexts] = Future()
-        done.set_result(self._encode_here(list(texts), flags))
+        journal = self._journal if is_much else None
+        done.set_result(_answer(texts, flags, journal, partial(self._encode_here, list(texts), flags)))
         return done
 
     def close(self) -> None:
@@ -100,12 +106,11 @@ class EncodePool:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _encode_here(self, texts: list[str], flags: int) -> EncodedTexts:
+    def _encode_here(self, texts: list[str], flags: int, _: list[bytes]) -> bytes:
         # A tokenizer.json may bring truncation and padding along, and other callers leave theirs behind.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        content = b"".join(encode_worker.encode(self._tokenizer, texts, flags))
-        return _unpack(content, len(texts), flags)
+        return b"".join(encode_worker.encode(self._tokenizer, texts, flags))
 
     def _adopt_worker(self) -> None:
         """Each thread feeds a process of its own, so that requests and answers never wait for each other in a pipe."""
@@ -115,7 +120,7 @@ class EncodePool:
 
     def _ask_worker(self, texts: Sequence[str], flags: int) -> EncodedTexts:
         worker: _Worker = self._own_worker.value
-        return worker.encode(texts, flags)
+        return _answer(texts, flags, self._journal, worker.ask)
 
 
 class _Worker:
@@ -133,16 +138,13 @@ class _Worker:
         )
         self._send([COUNT.pack(len(tokenizer)), tokenizer])
 
-    def encode(self, texts: Sequence[str], flags: int) -> EncodedTexts:
-        written = [text.encode() for text in texts]
-        lengths = np.array([len(text) for text in written], dtype="<i8")
-        self._send(
-            [HEADER.pack(flags, len(written), int(lengths.sum())), lengths.tobytes(), b"".join(written)]
-        )
+    def ask(self, request: list[bytes]) -> bytes:
+        """The answer to a request. Raises EnvironmentFault if the process is gone."""
+        flags, texts, _ = HEADER.unpack(request[0])
+        self._send(request)
         head = self._receive(COUNT.size)
         (tokens,) = COUNT.unpack(head)
-        rest = self._receive(8 * len(written) + tokens * (12 if flags & OFFSETS else 4))
-        return _unpack(head + rest, len(written), flags)
+        return head + self._receive(8 * texts + tokens * (12 if flags & OFFSETS else 4))
 
     def close(self) -> None:
         self._process.kill()
@@ -185,6 +187,21 @@ def _close_quietly(pipe: IO[bytes]) -> None:
         pipe.close()
     except BrokenPipeError:  # what was still in the buffer has no reader any more
         return
+
+
+def _answer(
+    texts: Sequence[str], flags: int, journal: EncodeJournal | None, ask: Callable[[list[bytes]], bytes]
+) -> EncodedTexts:
+    """What the journal has of these texts, or what `ask` makes of them."""
+    written = [text.encode() for text in texts]
+    lengths = np.array([len(text) for text in written], dtype="<i8")
+    request = [HEADER.pack(flags, len(written), int(lengths.sum())), lengths.tobytes(), b"".join(written)]
+    content = journal.find(request) if journal else None
+    if content is None:
+        content = ask(request)
+        if journal:
+            journal.keep(request, content)
+    return _unpack(content, len(texts), flags)
 
 
 def _unpack(content: bytes, texts: int, flags: int) -> EncodedTexts:
