@@ -1,9 +1,10 @@
 """Make the fields of a row out of the columns that the recipe names. Nothing here judges what the columns hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from luthier.config.data import ColumnsConfig
 from luthier.floor.lookup import did_you_mean
 from luthier.text.problems import LineFault
 from luthier.text.row_shapes import FIELDS, RowKind, describe
@@ -28,9 +29,15 @@ class Columns:
         return {field: _join(fields, names) for field, names in self.of_field.items()}
 
 
-def named_columns(of_field: Mapping[str, Sequence[str]]) -> Columns | None:
-    """The columns that a recipe names, `{"prompt": ["question"], ...}`; None if it names none."""
-    given = {field: tuple(names) for field, names in of_field.items() if names}
+def named_columns(config: ColumnsConfig) -> Columns | None:
+    """The columns that a recipe names; None if it names none."""
+    of_field = {
+        "prompt": config.prompt,
+        "completion": config.completion,
+        "messages": config.messages,
+        "text": config.text,
+    }
+    given = {field: names for field, names in of_field.items() if names}
     kind = next((kind for kind, names in FIELDS.items() if set(names) == given.keys()), None)
     return Columns(given, kind) if kind else None
 

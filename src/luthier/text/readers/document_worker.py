@@ -102,6 +102,7 @@ def read_html(path: str) -> str:
 
 
 def text_of_page(content: bytes) -> str:
+    """The main text of the page's bytes; nothing where there is none."""
     from trafilatura import extract
 
     return extract(content, include_comments=False, include_tables=True) or ""
