@@ -14,7 +14,7 @@ from luthier.floor.log import Listener
 from luthier.text.columns import named_columns
 from luthier.text.readers.formats import ENDINGS
 from luthier.text.row_files import reading
-from luthier.text.rows import FileSet, Row, RowKind, find_files, first_row, read_rows_of
+from luthier.text.rows import FileSet, Row, RowKind, find_files, first_row, first_shape, read_rows_of
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -93,6 +93,8 @@ def find_sources(config: DataConfig, listener: Listener) -> Sources:
         files = find_files(Path(config.validation_path), config.pattern)
         validation = _file_set(files, config.file_format, config.columns)
     kind = _resolve_kind(parts, config)
+    for part in parts:
+        listener.say(f"data: {part.name}: rows read as {first_shape(part.rows, config.format)}")
     files = [file for part in parts for file in part.rows.files]
     hashes = {
         str(file): _hash(file) for file in dict.fromkeys([*files, *(validation.files if validation else ())])

@@ -35,7 +35,7 @@ class Measure:
 
     tokenizer: Path
     max_length: int | None = None
-    template: Literal["auto", "guide", "chat"] = "auto"
+    template: Literal["auto", "guide", "chat", "guide_chat"] = "auto"
     train_on: Literal["all", "last"] = "all"
 
 
