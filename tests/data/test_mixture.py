@@ -16,7 +16,7 @@ from luthier.data.stage import prepare
 from luthier.floor.errors import DataError
 from luthier.floor.log import Silent
 from luthier.reports.ledger import check_ledger
-from luthier.text.rows import FileSet, Row
+from luthier.text.rows import FileSet, Row, read_held_out
 from tests.data.preparing import make_recipe, make_run, pairs, store_of, write_rows
 
 
@@ -141,3 +141,11 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     fault = fault_of(SourceConfig(path=str(tmp_path / "b.csv"), columns=columns))
     assert fault.what == "lacks the column 'qestion'; it has: question, answer; did you mean question?"
     assert fault.where == f"{tmp_path / 'b.csv'}:2"
+
+
+def test_rows_to_judge_by_are_read_by_the_same_columns_where_they_have_them(tmp_path: Path) -> None:
+    data = DataConfig(columns=ColumnsConfig(prompt=("Frage",), completion=("Antwort",)))
+    (tmp_path / "test.csv").write_text("Frage,Antwort\nWas?,Das.\n", encoding="utf-8")
+    rows = write_rows(tmp_path / "test.jsonl", pairs(1))
+    assert [row.prompt for row in read_held_out(tmp_path / "test.csv", data, "auto")] == ["Was?"]
+    assert [row.prompt for row in read_held_out(rows, data, "auto")] == ["What is number 0?"]

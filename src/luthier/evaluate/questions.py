@@ -20,7 +20,7 @@ from luthier.floor.stop import StopFlag
 from luthier.reports.data import DataReport
 from luthier.text.problems import LineFault, Problems
 from luthier.text.render import RenderedBlock, Renderer, Template, choose_template
-from luthier.text.rows import Row, find_files, read_rows
+from luthier.text.rows import Row, read_held_out
 
 ROWS_A_BLOCK = 1000
 STOPPED = "the evaluation was stopped; nothing of it is kept"
@@ -80,7 +80,7 @@ def read_questions(
     Raises DataError if there are none, if they cannot be read, or if one has no answer to compare with.
     """
     settings = recipe.evaluate
-    rows = read_rows(find_files(Path(settings.path), recipe.data.pattern), settings.format)
+    rows = read_held_out(Path(settings.path), recipe.data, settings.format)
     listed = list(islice(rows, settings.most_rows or None))
     refuse_rows_without_answer(listed)
     template = choose_run_template(recipe, run, listed[0])

@@ -18,7 +18,7 @@ from luthier.floor.errors import DataError
 from luthier.floor.files import sha256_of
 from luthier.reports.data import DataReport
 from luthier.text.render import Renderer, Template, choose_template
-from luthier.text.rows import find_files, read_rows
+from luthier.text.rows import find_files, read_held_out
 from luthier.text.tokenizer import stop_ids
 from luthier.tokens.store import TokenStore
 
@@ -67,16 +67,15 @@ def read_check_rows(recipe: Recipe, data: DataReport | None, tokenizer: PreTrain
     """
     path = Path(recipe.evaluate.path)
     if path.exists():
-        return _from_files(recipe, data, tokenizer, find_files(path, recipe.data.pattern))
+        return _from_files(recipe, data, tokenizer)
     if data is not None and data.validation is not None:
         return _from_store(recipe, data, tokenizer)
     raise _nothing_held_out(recipe)
 
 
-def _from_files(
-    recipe: Recipe, data: DataReport | None, tokenizer: PreTrainedTokenizerBase, files: Sequence[Path]
-) -> CheckRows:
-    rows = list(islice(read_rows(files, recipe.evaluate.format), recipe.merge.check_rows))
+def _from_files(recipe: Recipe, data: DataReport | None, tokenizer: PreTrainedTokenizerBase) -> CheckRows:
+    held_out = read_held_out(Path(recipe.evaluate.path), recipe.data, recipe.evaluate.format)
+    rows = list(islice(held_out, recipe.merge.check_rows))
     if not rows:
         raise DataError(
             "data-empty", "there is no held-out row to check the merge on", where=str(recipe.evaluate.path)

@@ -24,6 +24,10 @@ class Columns:
         """Every column that is read."""
         return frozenset(name for names in self.of_field.values() for name in names)
 
+    def are_in(self, fields: Mapping[str, Any]) -> bool:
+        """Whether a record has every column that must be there."""
+        return all(names[0] in fields for names in self.of_field.values())
+
     def pick(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of the row. Raises LineFault (data-field) if a column is not there, or one of several holds no text."""
         return {field: _join(fields, names) for field, names in self.of_field.items()}

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from luthier.config.data import FileFormat, Format
+from luthier.config.data import DataConfig, FileFormat, Format
 from luthier.floor.errors import DataError
 from luthier.text.carried import carry
-from luthier.text.columns import Columns
+from luthier.text.columns import Columns, named_columns
 from luthier.text.problems import LineFault, Problems
 from luthier.text.readers.formats import read_records
 from luthier.text.readers.record import Fields
@@ -20,7 +20,17 @@ from luthier.text.row import Message, Row, RowKind
 from luthier.text.row_files import find_files
 from luthier.text.shapes import SHAPE_OF, Shape, guess_shape, unused_fields
 
-__all__ = ["FileSet", "Message", "Row", "RowKind", "find_files", "first_row", "read_rows", "read_rows_of"]
+__all__ = [
+    "FileSet",
+    "Message",
+    "Row",
+    "RowKind",
+    "find_files",
+    "first_row",
+    "read_held_out",
+    "read_rows",
+    "read_rows_of",
+]
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,8 @@ class FileSet:
     file_format: FileFormat = "auto"
     columns: Columns | None = None
     """None: a format's own fields, or columns whose names are known."""
+    may_lack_columns: bool = False
+    """Whether a file that does not have the columns is read as if none were named."""
     group_by: str | None = None
     """The field that a row carries as its group; every row must have it."""
     stratify_by: str | None = None
@@ -46,6 +58,14 @@ def read_rows(
     Raises DataError naming the place of the first twenty faults (exit code 3), or that there is no row at all.
     """
     return read_rows_of([FileSet(tuple(files))], format, unused_fields=unused_fields)
+
+
+def read_held_out(path: Path, data: DataConfig, format: Format) -> Iterator[Row]:
+    """Rows to judge by, read as a recipe reads those to train on: by its pattern, and by its columns where the files have them."""
+    files = find_files(path, data.pattern)
+    return read_rows_of(
+        [FileSet(tuple(files), "auto", named_columns(data.columns), may_lack_columns=True)], format
+    )
 
 
 def read_rows_of(
@@ -102,6 +122,7 @@ class _Maker:
 
     def __init__(self, each: FileSet, unused: Counter[str] | None) -> None:
         columns = self._columns = each.columns
+        self._may_lack_columns = each.may_lack_columns
         named = {"group": each.group_by, "stratum": each.stratify_by}
         self._carried = {name: field for name, field in named.items() if field}
         self._shape: Shape | None = SHAPE_OF[columns.kind] if columns else None
@@ -116,6 +137,9 @@ class _Maker:
 
     def make(self, fields: Fields, kind: RowKind | None, origin: str) -> Row:
         """The row; raises LineFault."""
+        if self._columns and self._may_lack_columns and not self._columns.are_in(fields):
+            self._columns = self._shape = None
+        self._may_lack_columns = False  # the first record decides
         if self._shape is None:
             self._shape = guess_shape(fields, kind)
             self._used = self._shape.fields

@@ -46,6 +46,7 @@ class NoSocket(socket.socket):
 
 
 def main() -> None:
+    """Bound the process, then answer requests until there are no more."""
     socket.socket = NoSocket  # type: ignore[misc]
     mapped = int(open("/proc/self/statm", encoding="ascii").read().split()[0]) * resource.getpagesize()  # noqa: SIM115
     limit = mapped + MEMORY_BYTES
