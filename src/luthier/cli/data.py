@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luthier.cli.data_check import data_check
+from luthier.cli.data_report import data_report
 from luthier.cli.data_show import data_show
 from luthier.cli.data_synth import synth
 from luthier.cli.dedup import dedup
@@ -118,6 +119,7 @@ def convert(
 data.command("check")(data_check)
 data.command("dedup")(dedup)
 data.command("show")(data_show)
+data.command("report")(data_report)
 data.command("synth")(synth)
 
 

@@ -107,7 +107,9 @@ def check_choice(choice: Choice, split: Split) -> None:
 
 
 @contextmanager
-def open_data(words: Sequence[str] | None, run: str | None, split: Split) -> Iterator[Opened]:
+def open_data(
+    words: Sequence[str] | None, run: str | None, split: Split, *, verb: str = "data show"
+) -> Iterator[Opened]:
     """The prepared rows that the command line means, prepared now if they are not; a temporary run is removed at the end."""
     from luthier.cli.choose import need_recipe, recipe_of_run, shown_path, split_words
     from luthier.cli.output import tell
@@ -116,7 +118,7 @@ def open_data(words: Sequence[str] | None, run: str | None, split: Split) -> Ite
 
     name, overrides = split_words(words)
     if run is None:
-        resolved = load_recipe(*need_recipe(words, verb="data show"))
+        resolved = load_recipe(*need_recipe(words, verb=verb))
         typed = shlex.join(words or ())
     else:
         run_dir = open_run(run)

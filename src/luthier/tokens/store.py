@@ -226,6 +226,11 @@ class TokenStore:
         """Of each row, the number of its source in `sources`."""
         return np.asarray(self._origins[:, 0], dtype=np.int64)
 
+    @property
+    def lost_N2(self) -> npt.NDArray[np.int32]:
+        """Of each row, how many tokens were cut off and how many trained ones it lost; a view, not to be written to."""
+        return self._lost
+
     def lost(self, row: int) -> tuple[int, int]:
         """How many tokens were cut off the row, and how many trained tokens it lost by being cut."""
         tokens, trained = self._lost[row]
