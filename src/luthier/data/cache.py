@@ -5,6 +5,7 @@
 <cache>/<key>/cleaning/             only where cleaning is on: the rows it left out, samples of its edits
 <cache>/<key>/dropped.jsonl         every row that went, and what was cut off the others
 <cache>/<key>/prepared.json         the counts; written last
+<cache>/.<key>.journal/             what was tokenized of rows whose preparation was cut short
 """
 
 import fcntl
@@ -14,12 +15,12 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from luthier.floor.errors import DataError
+from luthier.floor.errors import DataError, ModelError, UsageError
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, publish_folder
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
@@ -30,6 +31,7 @@ from luthier.tokens.store import TokenStore
 PREPARED = "prepared.json"
 KEY_CHARACTERS = 32
 LOCK_POLL_SECONDS = 0.2
+STALE_SECONDS = 7 * 24 * 3600
 
 
 class Prepared(BaseModel):
@@ -82,6 +84,25 @@ def writing(folder: Path) -> Iterator[Path]:
         publish_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def journal_beside(folder: Path) -> Iterator[Path]:
+    """Where tokens are kept until `folder` is whole. Stays when the work is cut short, goes when it ends, well or by its data.
+
+    Journals that nobody came back to for a week are removed on the way.
+    """
+    for stale in folder.parent.glob(".*.journal"):
+        with suppress(OSError):
+            if time.time() - stale.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(stale)
+    journal = folder.with_name(f".{folder.name}.journal")
+    try:
+        yield journal
+    except (DataError, ModelError, UsageError):
+        shutil.rmtree(journal, ignore_errors=True)
+        raise
+    shutil.rmtree(journal, ignore_errors=True)
 
 
 @contextmanager

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 # Encodings take about 100 bytes a token while a block is in hand: 1 Mi characters are some 300 k tokens, 30 MB.
 BLOCK_CHARACTERS = 2**20
 BLOCK_ROWS = 4096
-INTERRUPTED = "the preparation of the data was interrupted; nothing of it was kept"
+INTERRUPTED = (
+    "the preparation of the data was interrupted; of what it had tokenized, all but the first seconds is kept"
+)
 
 
 class SplitStore:

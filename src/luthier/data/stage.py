@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from luthier.config.method import ScratchMethod
 from luthier.config.recipe import Recipe
-from luthier.data.cache import PREPARED, Prepared, lock_folder, make_key, read_prepared, writing
+from luthier.data.cache import (
+    PREPARED,
+    Prepared,
+    journal_beside,
+    lock_folder,
+    make_key,
+    read_prepared,
+    writing,
+)
 from luthier.data.clean.presets import cleaning_key, make_filters
 from luthier.data.clean.tell import cleaning_lines
 from luthier.data.dropped import DROPPED
@@ -170,15 +178,20 @@ def _prepare(
 ) -> Prepared:
     """Write stores, tokenizer if it is trained here, and counts, under a temporary name until all is there."""
     from luthier.data.write import Job, write_stores
+    from luthier.text.encode_journal import EncodeJournal
     from luthier.text.render import Renderer
-    from luthier.text.tokenizer import load_tokenizer, vocabulary_size
+    from luthier.text.tokenizer import hash_tokenizer, load_tokenizer, vocabulary_size
 
-    with writing(folder) as temporary:
+    with writing(folder) as temporary, journal_beside(folder) as journal_folder:
         if tokenizer_folder is None:
             train_on_rows(recipe, sources, temporary / "tokenizer", listener=listener, stop=stop)
         tokenizer: PreTrainedTokenizerBase = load_tokenizer(tokenizer_folder or temporary / "tokenizer")
-        renderer = Renderer(tokenizer, template=template, train_on=recipe.data.train_on)
+        # A tokenizer that was trained here may be another one this time.
+        journal = EncodeJournal(journal_folder / hash_tokenizer(tokenizer))
+        renderer = Renderer(tokenizer, template=template, train_on=recipe.data.train_on, journal=journal)
         with closing(renderer):
+            for note in renderer.notes():
+                listener.say(f"data: {note}")
             job = Job(
                 sources=sources,
                 config=recipe.data,
@@ -191,6 +204,10 @@ def _prepare(
                 stop=stop,
             )
             prepared = write_stores(job, temporary)
+        if journal.found:
+            listener.say(
+                f"data: went on with {journal.found} blocks of rows tokenized before an interruption"
+            )
         _check_something_is_learnt(prepared)
         if tokenizer_folder:
             check_ids_fit_model(recipe, TokenStore.open(temporary / "train"), tokenizer_folder)

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from luthier.floor.errors import DataError, RecipeError
 from luthier.text.chat import ChatRenderer, as_messages
 from luthier.text.encode import control_pattern, encode_ids
+from luthier.text.encode_journal import EncodeJournal
 from luthier.text.encode_pool import EncodedTexts, EncodePool
 from luthier.text.guide_chat import ANSWER_END, TAGS, GuideChatRenderer
 from luthier.text.row import Row, RowKind
@@ -82,10 +83,11 @@ class Renderer:
         *,
         template: Template,
         train_on: Literal["all", "last"] = "all",
+        journal: EncodeJournal | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._chat = _CHATS[template](tokenizer, train_on=train_on) if template != "guide" else None
-        self._pool = EncodePool(tokenizer.backend_tokenizer)
+        self._pool = EncodePool(tokenizer.backend_tokenizer, journal=journal)
         self._control = TAGS if template == "guide_chat" else control_pattern(tokenizer)
         self._bos: list[int] = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         self._eos: int = tokenizer.eos_token_id
@@ -94,6 +96,10 @@ class Renderer:
     def answer_end(self) -> str:
         """The text that ends an answer before its end-of-text token, and is no part of it; empty if there is none."""
         return ANSWER_END if isinstance(self._chat, GuideChatRenderer) else ""
+
+    def notes(self) -> list[str]:
+        """What a chat template adds of its own, in sentences."""
+        return self._chat.notes() if isinstance(self._chat, ChatRenderer) else []
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
