@@ -87,7 +87,9 @@ def by_marks(name: str, tokenizer: PreTrainedTokenizerFast, row: Row) -> tuple[l
 
 
 def check_against_marks(name: str, tokenizer: PreTrainedTokenizerFast, renderer: Renderer, row: Row) -> None:
-    row = replace(row, messages=tuple(replace(message, weight=1) for message in row.messages))  # marks know none
+    row = replace(
+        row, messages=tuple(replace(message, weight=1) for message in row.messages)
+    )  # marks know none
     ids, mask = by_marks(name, tokenizer, row)
     rendered = renderer.render(row)
     assert rendered.ids == ids
@@ -235,6 +237,32 @@ class TestTemplatesThatDropOrDouble:
     def test_a_text_that_begins_twice_is_refused(self) -> None:
         double = replace(MISTRAL, template="{{ bos_token }}" + MISTRAL.template)
         assert "begins the text with two <s> tokens" in fault_of(double, talk("Q", "A")).what
+
+
+class TestTemplatesThatInvent:
+    def test_text_that_no_row_says_is_told(self) -> None:
+        told = [
+            Renderer(make_tokenizer(style), template="chat").notes()
+            for style in (SIX["llama_3"], SIX["qwen"])
+        ]
+        assert told == [
+            [
+                "the chat template writes before a conversation what no row says: "
+                "Knowledge ends in: December 2023 Today: 26 Jul 2024"
+            ],
+            ["the chat template writes before a conversation what no row says: You help people with care."],
+        ]
+
+    def test_headers_and_spaces_are_nothing_invented(self) -> None:
+        for style in (SIX["gemma"], MISTRAL, PHI, CHATML):
+            assert Renderer(make_tokenizer(style), template="chat").notes() == []
+
+    def test_a_date_of_today_is_told(self) -> None:
+        dated = replace(CHATML, template="{{ strftime_now('%d %B') }}" + CHATML.template)
+        assert (
+            "tokens prepared tomorrow can differ"
+            in Renderer(make_tokenizer(dated), template="chat").notes()[0]
+        )
 
 
 class TestTemplatesThatThink:

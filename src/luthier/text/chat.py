@@ -16,7 +16,7 @@ from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
 from luthier.text.encode import encode_ids, encode_texts
-from luthier.text.outline import Outline, outline_of
+from luthier.text.outline import Outline, outline_of, placeholder
 from luthier.text.problems import LineFault, Problems
 from luthier.text.row import Message, Row
 from luthier.text.scaffold import (
@@ -29,13 +29,17 @@ from luthier.text.scaffold import (
     Scaffold,
     build_scaffold,
 )
-from luthier.text.template import Conversation, TemplateRefusal, TemplateRenderer
+from luthier.text.template import Conversation, TemplateRefusal, TemplateRenderer, chat_template
 from luthier.text.tokenizer import TURN_ENDS, stop_ids
 
 Mask = npt.NDArray[np.bool_]
 Messages = tuple[Message, ...]
 # Conversations without tools share a few scaffolds; with them nearly every one has its own, which nobody asks for again.
 MOST_SCAFFOLDS = 4096
+# What stands in the headers of turns is no text of its own.
+HEADER_WORDS = frozenset({"system", "developer", "user", "assistant", "model", "human"})
+FEWEST_WORDS_TOLD = 3
+MOST_CHARACTERS_TOLD = 160
 
 
 def as_messages(row: Row) -> Messages:
@@ -85,6 +89,20 @@ class ChatRenderer:
         pattern = "|".join(re.escape(text) for text in sorted(ends.values(), key=len)[::-1])
         stops = frozenset(text for id, text in ends.items() if id in self._stop_ids)
         self._ends = Ends(re.compile(pattern), stops)
+
+    def notes(self) -> list[str]:
+        """What the template adds of its own that a person should know of: text that nobody gave, and today's date."""
+        notes = []
+        found = self._template.render([Conversation((Message("user", placeholder(0)),))])[0]
+        before = "" if isinstance(found, TemplateRefusal) else found.partition(placeholder(0))[0]
+        words = [word for word in self._ends.pattern.sub(" ", before).split() if word not in HEADER_WORDS]
+        if len(words) >= FEWEST_WORDS_TOLD:
+            said = " ".join(words)
+            shown = said if len(said) <= MOST_CHARACTERS_TOLD else said[: MOST_CHARACTERS_TOLD - 3] + "..."
+            notes.append(f"the chat template writes before a conversation what no row says: {shown}")
+        if "strftime_now" in chat_template(self._tokenizer):
+            notes.append("the chat template may write the day's date: tokens prepared tomorrow can differ")
+        return notes
 
     def render(self, rows: Sequence[Row]) -> tuple[list[npt.NDArray[np.int64]], list[Mask]]:
         """Ids and masks of each row. Raises DataError listing every row that the template or the masks refuse."""
