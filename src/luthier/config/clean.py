@@ -39,6 +39,7 @@ QualityRule = Literal[
     "stop_words",
     "c4_terminal_punctuation",
     "c4_line_words",
+    "c4_long_word",
     "c4_javascript",
     "c4_policy",
     "c4_citations",

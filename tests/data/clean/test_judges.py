@@ -125,6 +125,7 @@ def test_c4_takes_lines_that_are_no_sentence_out_of_text_rows() -> None:
         "Too short.",
         "You need Javascript to see this page.",
         "We make use of cookies on this site.",
+        f"What a page encodes {'x' * 1001} is not a word.",
     ]
     kept, counts = run(C4, text_row("\n".join(lines)), text_row(PROSE.replace("town", "town[12]")))
     assert [row.text for row in kept] == [PROSE, PROSE]

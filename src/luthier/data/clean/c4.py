@@ -1,7 +1,7 @@
 """The rules by which the Colossal Clean Crawled Corpus was made (Raffel et al. 2020, arXiv:1910.10683, section 2.2).
 
-Lines of a text row that are no sentence go, and rows with too few sentences; a completion or an answer is judged as it is. Made for pages of the web: code, lists, verse and most short
-answers do not pass. C4's list of bad words is not here (data.clean.words takes one), nor its removal of repeated sentences.
+Lines of a text row that are no sentence go, and rows with too few sentences; a completion or an answer is judged as it is. Made
+for pages of the web: code, lists, verse and most short answers do not pass. C4's list of bad words is not here (data.clean.words takes one), nor its removal of repeated sentences.
 """
 
 import re
@@ -13,10 +13,11 @@ from luthier.text.rows import Row
 
 # "A period, exclamation mark, question mark, or end quotation mark."
 TERMINAL_PUNCTUATION = (".", "!", "?", '"', "”")
-# As in the code that made the corpus (tensorflow_datasets, text/c4_utils.py: _MIN_WORDS_PER_LINE, _MIN_NUM_SENTENCES). Others read
-# three words and five sentences out of the paper.
+# As in the code that made the corpus (tensorflow_datasets, text/c4_utils.py: _MIN_WORDS_PER_LINE, _MIN_NUM_SENTENCES,
+# _MAX_WORD_LENGTH). Others read three words and five sentences out of the paper, which has no rule about long words.
 LEAST_LINE_WORDS = 5
 LEAST_SENTENCES = 3
+MOST_WORD_CHARACTERS = 1000
 # From the same code; the paper says "boilerplate policy notices".
 POLICY = (
     "terms of use",
@@ -29,7 +30,7 @@ POLICY = (
 _CITATION = re.compile(r"\[\d{1,4}\]|\[edit\]|\[citation needed\]")
 _SENTENCE_END = re.compile(r"[.!?][\"”’)]*(?=\s|$)")
 
-LineRule = Literal["c4_terminal_punctuation", "c4_line_words", "c4_javascript", "c4_policy"]
+LineRule = Literal["c4_terminal_punctuation", "c4_line_words", "c4_long_word", "c4_javascript", "c4_policy"]
 
 
 class C4Filter:
@@ -63,6 +64,7 @@ class C4Filter:
         broken: dict[LineRule, bool] = {
             "c4_terminal_punctuation": not line.endswith(TERMINAL_PUNCTUATION) or line.endswith("..."),
             "c4_line_words": len(line.split()) < LEAST_LINE_WORDS,
+            "c4_long_word": any(len(word) > MOST_WORD_CHARACTERS for word in line.split()),
             "c4_javascript": "javascript" in lowered,
             "c4_policy": any(phrase in lowered for phrase in POLICY),
         }
