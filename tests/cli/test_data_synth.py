@@ -64,6 +64,7 @@ def test_the_books_are_shown_and_the_rows_can_be_trained_on(folder: Path) -> Non
         (("--schema", "nothing.json"), "there is no nothing.json"),
         (("--against", "nothing.jsonl"), "there is no nothing.jsonl"),
         (("--endpoint", "here"), "no http or https address"),
+        (("--out", "."), "is a folder"),
         (("--key-from", "NO_SUCH_KEY"), "NO_SUCH_KEY is not set"),
     ],
 )

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from luthier.data.survey.page import SPELT, differing, make_page
+from luthier.data.survey.page import differing, make_page
+from luthier.data.survey.script_json import SPELT
 from luthier.reports.survey import LikePair
 from tests.data.survey.browser import Tab, tab
 from tests.data.survey.surveying import HOSTILE, hostile_rows, surveyed

@@ -12,8 +12,9 @@ from luthier.reports.survey import Ngram, NgramTable
 
 LONGEST = 5
 SHOWN = 12
-MOST_HELD = 400_000  # of each length; about 100 bytes each
-WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+MOST_HELD = 150_000  # of each length; about 300 bytes each
+# What is longer than any word, such as base64, is counted in pieces: its length must not become ours.
+WORD = re.compile(r"[^\W_]{1,30}(?:['’-][^\W_]{1,30}){0,4}")
 MOST_WORDS_A_ROW = 20_000
 
 

@@ -4,16 +4,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from luthier.floor.errors import LuthierError
+from luthier.floor.errors import DataError, EnvironmentFault
+from luthier.floor.stop import StopFlag
 from luthier.text.problems import Problems
 from luthier.text.readers.formats import read_records
 from luthier.tokens.origin import file_of, split_origin
 
 Fields = dict[str, Any]
+# A file is gone through from its start: a minute for this much, and nobody waits longer for a table of roles.
+MOST_BYTES = 2 * 2**30
+LOOK_EVERY_ROWS = 4096
 
 
-def read_fields(origins: Iterable[str]) -> dict[str, Fields]:
-    """The fields of the rows at these origins, without those that are not there any more."""
+def read_fields(origins: Iterable[str], stop: StopFlag) -> dict[str, Fields]:
+    """The fields of the rows at these origins, without those that are not there any more, or in a file too large to search."""
     wanted: dict[str, set[str]] = {}
     for origin in origins:
         place = split_origin(origin)
@@ -21,20 +25,26 @@ def read_fields(origins: Iterable[str]) -> dict[str, Fields]:
             wanted.setdefault(file_of(place[0]), set()).add(origin)
     found: dict[str, Fields] = {}
     for file, places in wanted.items():
-        found |= _read_file(Path(file), places)
+        found |= _read_file(Path(file), places, stop)
     return found
 
 
-def _read_file(path: Path, places: set[str]) -> dict[str, Fields]:
+def _read_file(path: Path, places: set[str], stop: StopFlag) -> dict[str, Fields]:
     found: dict[str, Fields] = {}
     try:
-        for origin, fields in read_records(path, Problems()):
+        if path.stat().st_size > MOST_BYTES:
+            return found
+        for number, (origin, fields) in enumerate(read_records(path, Problems())):
+            if number % LOOK_EVERY_ROWS == 0:
+                stop.check("the survey was interrupted; nothing was written", fix="Repeat the command.")
             if origin in places:
                 found[origin] = dict(fields)
                 if len(found) == len(places):
                     break
     except (
-        LuthierError
+        DataError,
+        EnvironmentFault,
+        OSError,
     ):  # the file went away, or the library that reads it: the page says so where it shows nothing
         return found
     return found

@@ -8,7 +8,6 @@ and the script puts them in as text.
 import base64
 import difflib
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from luthier.data.survey.charts import bar, length_chart
+from luthier.data.survey.script_json import SPELT, script_json
 from luthier.floor.units import format_count
 from luthier.reports.ledger import Account
 from luthier.reports.survey import DataSurvey, LikePair
@@ -26,17 +26,6 @@ GENERATOR = "luthier data report"
 PIECE = re.compile(r"\s+|\w+|[^\w\s]")
 MOST_PIECES = 500
 Piece = tuple[str, bool]
-# Signs that turn the direction of text around, or are no signs at all: spelt out, so that a text cannot look like another.
-_HIDDEN = [
-    *range(0x20),
-    *range(0x7F, 0xA0),
-    0x061C,
-    0x200E,
-    0x200F,
-    *range(0x202A, 0x202F),
-    *range(0x2066, 0x206A),
-]
-SPELT = {code: f"\\u{code:04x}" for code in _HIDDEN if chr(code) not in "\n\t"}
 
 
 def make_page(survey: DataSurvey, *, version: str, command: str) -> str:
@@ -69,9 +58,7 @@ def make_page(survey: DataSurvey, *, version: str, command: str) -> str:
 
 def rows_json(survey: DataSurvey) -> Markup:
     """The sample rows as JSON for a script element: no `<`, `>` or `&` stands in it as itself."""
-    rows: list[dict[str, Any]] = [row.model_dump(mode="json") for row in survey.rows]
-    text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.translate(SPELT | {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}))
+    return Markup(script_json([row.model_dump(mode="json") for row in survey.rows]))
 
 
 def reasons(account: Account) -> list[tuple[str, int]]:

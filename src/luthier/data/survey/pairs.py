@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from luthier.data.survey.origins import read_fields, text_of
+from luthier.floor.stop import StopFlag
 from luthier.reports.data import DataReport
 from luthier.reports.dedup import DedupReport
 from luthier.reports.survey import LikePair, LikePairs
@@ -37,16 +38,17 @@ class _Found:
     first: list[dict[str, Any]] = field(default_factory=list)
 
 
-def find_pairs(report: DataReport) -> tuple[LikePairs, LikePairs]:
+def find_pairs(report: DataReport, stop: StopFlag) -> tuple[LikePairs, LikePairs]:
     """Repeats and leaks: from the rows that the preparation dropped, else from reports of deduplications of the same files."""
     dropped = _dropped_pairs(Path(report.dropped_file))
     stages = {books.stage for books in report.ledger}
-    texts = read_fields(
+    origins = [
         origin
         for found in dropped.values()
         for each in found.first
         for origin in (each["origin"], each["other"])
-    )
+    ]
+    texts = read_fields(origins, stop)
     made = {kind: [_pair(each, texts) for each in found.first] for kind, found in dropped.items()}
     kept = {kind: found.count for kind, found in dropped.items()}
     told = {"repeats": NO_REPEATS, "leaks": NO_LEAKS}

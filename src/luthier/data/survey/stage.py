@@ -74,7 +74,7 @@ def survey(
     languages, languages_told = count_languages(text.trained(row) for row in sample)
     ngrams = count_ngrams(_told_texts(work, text, sample))
     roles, roles_told = _roles(work, partial(encode_ids, tokenizer))
-    repeats, leaks = find_pairs(report)
+    repeats, leaks = find_pairs(report, work.stop)
     return DataSurvey(
         title=title,
         fingerprint=train.fingerprint,
@@ -140,9 +140,9 @@ def _roles(work: _Work, encode: Callable[[list[str]], list[list[int]]]) -> tuple
     if work.report.format != "messages":
         return [], "Roles are counted where rows are conversations."
     origins = [work.train.origin(row) for row in work.order_N[:ROLE_ROWS].tolist()]
-    roles, counted = count_roles(read_fields(origins), encode, work.recipe.data.train_on)
+    roles, counted = count_roles(read_fields(origins, work.stop), encode, work.recipe.data.train_on)
     if not counted:
-        return [], "The files of these rows are not there any more, or name their columns themselves."
+        return [], "The files of these rows are gone or larger than 2 GiB, or the recipe names their columns."
     return (
         roles,
         f"Of {counted:,} rows drawn by the seed, as their files say it; the template's own tokens are not counted.",

@@ -1,12 +1,12 @@
 """The text of stored rows: what is trained in them, and their tokens one by one for the browser."""
 
 import codecs
-import json
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from luthier.data.survey.script_json import script_json
 from luthier.reports.survey import SampleRow
 from luthier.text.token_text import TokenBytes
 from luthier.tokens.store import TokenStore
@@ -72,7 +72,7 @@ def within_budget(rows: Iterator[SampleRow]) -> Iterator[SampleRow]:
     """As many of the rows as a page should hold; the first in any case."""
     held = 0
     for row in rows:
-        size = len(json.dumps(row.tokens))
+        size = len(script_json(row.tokens))
         if held and held + size > MOST_ROWS_BYTES:
             return
         held += size

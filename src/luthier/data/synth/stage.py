@@ -95,6 +95,9 @@ async def _ask(session: Session, key: str | None, listener: Listener, stop: Stop
 
 def _prepare(task: SynthTask) -> tuple[Prompts, Journal, int]:
     """Judge everything that can be judged without asking; returns how many answers are wanted too."""
+    if task.out.is_dir():
+        what = f"{task.out} is a folder"
+        raise UsageError("usage", what, where="--out", fix="Name a file: --out rows.jsonl")
     check_address(task.endpoint)
     prompts = load_prompts(task.template)
     prompts.form(task.form)
