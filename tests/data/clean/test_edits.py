@@ -12,7 +12,7 @@ from luthier.data.clean.guide import GUIDE, clean_text
 from luthier.data.clean.normalize import normalize_filter
 from luthier.data.clean.repair import repair_filter
 from luthier.data.clean.white_space import collapse, trim
-from luthier.text.rows import Message, Row
+from luthier.text.row import Message, Row, ToolCall
 
 EDITS: dict[str, EditText] = {
     "repair": repair_filter().edit,
@@ -124,3 +124,12 @@ def test_nfc_composes_and_nfkc_also_replaces() -> None:
     text = "cafe\u0301 ﬁ x² ＡＢ"
     assert EDITS["nfc"](text) == "café ﬁ x² ＡＢ"
     assert EDITS["nfkc"](text) == "café fi x2 AB"
+
+
+def test_what_tools_are_called_with_is_looked_at_and_edited_only_where_that_is_asked_for() -> None:
+    call = ToolCall("send", '{"to": "a  b", "many": ["c  d", 1]}')
+    row = Row("messages", "f:1", messages=(Message("assistant", "e  f", 0, (call,)),))
+    assert list(texts_of(row))[1] == ("messages[0].tool_calls[0]", call.arguments)
+    (left,), (edited,) = (edit_texts(row, collapse, calls=each).messages for each in (False, True))
+    assert (left.content, left.weight, left.tool_calls) == ("e f", 0, (call,))
+    assert edited.tool_calls[0].arguments == '{"to": "a b", "many": ["c d", 1]}'

@@ -3,9 +3,10 @@
 A filter knows nothing of files, counts or other filters: cleaner.py runs them one after the other and keeps the books.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from luthier.text.rows import Message, Row
 
@@ -53,10 +54,13 @@ class TextEdit:
         return Kept(edit_texts(row, self.edit))
 
 
-def edit_texts(row: Row, edit: EditText) -> Row:
-    """The row with `edit` done to every text; the row itself if that changes none."""
+def edit_texts(row: Row, edit: EditText, *, calls: bool = False) -> Row:
+    """The row with `edit` done to every text; the row itself if that changes none.
+
+    What tools are called with is code and is left as it stands, unless `calls` asks for its texts too.
+    """
     if row.kind == "messages":
-        messages = tuple(_edit_message(message, edit) for message in row.messages)
+        messages = tuple(_edit_message(message, edit, calls=calls) for message in row.messages)
         same = all(new is old for new, old in zip(messages, row.messages, strict=True))
         return row if same else replace(row, messages=messages)
     prompt, completion, text = edit(row.prompt), edit(row.completion), edit(row.text)
@@ -65,9 +69,28 @@ def edit_texts(row: Row, edit: EditText) -> Row:
     return replace(row, prompt=prompt, completion=completion, text=text)
 
 
-def _edit_message(message: Message, edit: EditText) -> Message:
-    content = edit(message.content)
-    return message if content == message.content else replace(message, content=content)
+def _edit_message(message: Message, edit: EditText, *, calls: bool) -> Message:
+    content, made = edit(message.content), message.tool_calls
+    if calls and made:
+        made = tuple(replace(call, arguments=_edit_json(call.arguments, edit)) for call in made)
+    if (content, made) == (message.content, message.tool_calls):
+        return message
+    return replace(message, content=content, tool_calls=made)
+
+
+def _edit_json(text: str, edit: EditText) -> str:
+    """JSON with every text in it edited, names of fields apart."""
+    return json.dumps(_edit_value(json.loads(text), edit), ensure_ascii=False)
+
+
+def _edit_value(value: Any, edit: EditText) -> Any:
+    if isinstance(value, str):
+        return edit(value)
+    if isinstance(value, list):
+        return [_edit_value(item, edit) for item in value]
+    if isinstance(value, dict):
+        return {name: _edit_value(item, edit) for name, item in value.items()}
+    return value
 
 
 def texts_of(row: Row) -> Iterator[tuple[str, str]]:
@@ -75,6 +98,8 @@ def texts_of(row: Row) -> Iterator[tuple[str, str]]:
     if row.kind == "messages":
         for number, message in enumerate(row.messages):
             yield f"messages[{number}]", message.content
+            for at, call in enumerate(message.tool_calls):
+                yield f"messages[{number}].tool_calls[{at}]", call.arguments
     elif row.kind == "text":
         yield "text", row.text
     else:

@@ -27,7 +27,7 @@ class PersonalFilter:
             return Kept(row)
         if self.action == "drop":
             return Dropped(f"holds {', '.join(sorted(found))}", found=found)
-        return Kept(edit_texts(row, self.masker()) if self.action == "mask" else row, found)
+        return Kept(edit_texts(row, self.masker(), calls=True) if self.action == "mask" else row, found)
 
     def masker(self) -> Callable[[str], str]:
         """What puts masks into a text, also into the samples of edits that other filters leave."""
