@@ -35,7 +35,9 @@ def test_every_finding_is_a_line_with_place_severity_reason_and_remedy(
         (4, "warning", "guide-duplicates"),
     ]
     assert all(found)
-    assert re.search(r"^duplicate +warning +1  rows that are there already +drops the row$", shown, re.MULTILINE)
+    assert re.search(
+        r"^duplicate +warning +1  rows that are there already +drops the row$", shown, re.MULTILINE
+    )
     assert "2 errors, 3 warnings, 0 notes in 5 rows of rows.jsonl" in shown
     assert "lengths were not measured; to measure them: --tokenizer NAME" in shown
     assert "--fix --out outputs/checked" in shown
@@ -138,7 +140,9 @@ def test_a_recipe_gives_files_tokenizer_and_length(
     assert run_command(["data", "check", "--recipe", "mine.yaml"]) == 0
     shown = capsys.readouterr().out
     assert "more than 24;" in shown
-    assert re.search(r"^ +24 +\d", shown, re.MULTILINE), "the recipe's length is among those whose cost is shown"
+    assert re.search(r"^ +24 +\d", shown, re.MULTILINE), (
+        "the recipe's length is among those whose cost is shown"
+    )
     assert "lengths were not measured" not in shown
 
 

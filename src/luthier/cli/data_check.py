@@ -9,7 +9,7 @@ import typer
 from luthier.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from luthier.data.check.lengths import Measure
+    from luthier.data.check.measure import Measure
     from luthier.data.check.stage import Checked
     from luthier.reports.check import Finding, RepairBooks
 
@@ -97,7 +97,7 @@ def task_of(
             fix="Name files or a folder: luthier data check data",
         )
     if tokenizer is not None:
-        from luthier.data.check.lengths import Measure
+        from luthier.data.check.measure import Measure
 
         limit = max_length or (measure.max_length if measure else None)
         measure = Measure(find_model(tokenizer), limit)
@@ -108,7 +108,7 @@ def from_recipe(name: str, max_length: int | None) -> tuple[tuple[Path, ...], "M
     """The files of a recipe on this machine, and its tokenizer, if it has one already."""
     from luthier.cli.output import tell
     from luthier.config.compose import load_recipe
-    from luthier.data.check.lengths import Measure
+    from luthier.data.check.measure import Measure
     from luthier.data.sources import is_hub_id, source_configs
     from luthier.data.tokenizer import find_tokenizer
     from luthier.text.row_files import find_files

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier.data.check.lengths import Measure
+from luthier.data.check.measure import Measure
 from luthier.data.check.stage import CheckTask, check
 from luthier.reports.check import Finding
 

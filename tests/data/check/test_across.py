@@ -18,7 +18,11 @@ def test_each_repeat_is_told_by_its_strictest_kind_and_once(tmp_path: Path) -> N
         pair("Say hello.", "Good evening."),
     ]
     found = find(write(tmp_path / "rows.jsonl", rows))
-    assert [(each.line, each.kind) for each in found] == [(2, "duplicate"), (3, "duplicate-folded"), (4, "conflict")]
+    assert [(each.line, each.kind) for each in found] == [
+        (2, "duplicate"),
+        (3, "duplicate-folded"),
+        (4, "conflict"),
+    ]
 
 
 def test_near_rows_are_told_with_their_likeness(tmp_path: Path) -> None:
@@ -37,13 +41,18 @@ def test_a_row_near_one_that_is_held_out_is_a_warning(tmp_path: Path) -> None:
     train = write(tmp_path / "train.jsonl", [pair(A, "x"), pair(B, "y")])
     test = write(tmp_path / "eval" / "test.jsonl", [pair(changed(A, 1), "z")])
     found = find(train, test)
-    assert [(Path(each.file).name, each.line, each.kind) for each in found] == [("train.jsonl", 1, "near-leak")]
+    assert [(Path(each.file).name, each.line, each.kind) for each in found] == [
+        ("train.jsonl", 1, "near-leak")
+    ]
 
 
 def test_benchmark_questions_are_found_whatever_the_suite_looks_like(tmp_path: Path) -> None:
     suites = tmp_path / "suites"
     write(suites / "one.jsonl", [{"query": QUESTION, "choices": ["8", "9"], "gold": 1}])
-    write(suites / "two.jsonl", [{"context": A, "continuation": "the end"}, {"question": "Who?", "answer": "Me."}])
+    write(
+        suites / "two.jsonl",
+        [{"context": A, "continuation": "the end"}, {"question": "Who?", "answer": "Me."}],
+    )
     (suites / "three.json").write_text(json.dumps([{"prompt": B, "completion": "pass"}], indent=1))
     (suites / "four.csv").write_text(f'question,answer\n"{C}",x\n')
     rows = [

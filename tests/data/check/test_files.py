@@ -133,7 +133,9 @@ def test_rows_are_counted_whatever_they_hold(tmp_path: Path) -> None:
 def test_files_of_one_split_repeat_and_of_two_splits_leak(tmp_path: Path) -> None:
     one = write(tmp_path / "part-1.jsonl", [GOOD, pair("a", "b")])
     two = write(tmp_path / "part-2.jsonl", [pair("c", "d"), GOOD])
-    test = write(tmp_path / "test.jsonl", [pair(GOOD["prompt"].upper() + "!", "Something else."), pair("e", "f")])
+    test = write(
+        tmp_path / "test.jsonl", [pair(GOOD["prompt"].upper() + "!", "Something else."), pair("e", "f")]
+    )
     found = find(one, two)
     assert [(each.file, each.line) for each in found if each.kind == "duplicate"] == [(str(two), 2)]
     assert not places(found, "leak")

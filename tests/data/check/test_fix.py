@@ -44,7 +44,9 @@ def rows_of(path: Path) -> list[Any]:
 
 
 def test_rows_without_a_fault_are_copied_byte_for_byte(tmp_path: Path) -> None:
-    content = b'{ "prompt": "caf\\u00e9",\t"completion": "y", "id": 1.50 }\n\n{"prompt":"q","completion":"z"}\n'
+    content = (
+        b'{ "prompt": "caf\\u00e9",\t"completion": "y", "id": 1.50 }\n\n{"prompt":"q","completion":"z"}\n'
+    )
     path = tmp_path / "rows.jsonl"
     path.write_bytes(content)
     books = repair(tmp_path / "out", path)
@@ -54,7 +56,10 @@ def test_rows_without_a_fault_are_copied_byte_for_byte(tmp_path: Path) -> None:
 
 
 def test_texts_are_mended_in_place_and_the_ledger_says_what_was_there(tmp_path: Path) -> None:
-    rows = [pair("Wie schÃ¶n!\u200b", "A \x07bell."), chat(USER, {**ANSWER, "content": [{"type": "text", "text": "x\u2060y"}]})]
+    rows = [
+        pair("Wie schÃ¶n!\u200b", "A \x07bell."),
+        chat(USER, {**ANSWER, "content": [{"type": "text", "text": "x\u2060y"}]}),
+    ]
     for number, row in enumerate(rows):
         write(tmp_path / f"{number}.jsonl", [row])
     books = repair(tmp_path / "out", tmp_path / "0.jsonl", tmp_path / "1.jsonl")
@@ -78,7 +83,14 @@ def test_turns_behind_the_last_answer_are_cut_and_arguments_decoded(tmp_path: Pa
 
 
 def test_rows_that_teach_nothing_and_repeats_are_left_out_with_their_reason(tmp_path: Path) -> None:
-    rows = [GOOD, b"{broken", pair("x", " "), pair("\u200b", "x"), GOOD, {**GOOD, "prompt": GOOD["prompt"] + "\u200b"}]
+    rows = [
+        GOOD,
+        b"{broken",
+        pair("x", " "),
+        pair("\u200b", "x"),
+        GOOD,
+        {**GOOD, "prompt": GOOD["prompt"] + "\u200b"},
+    ]
     books = repair(tmp_path / "out", write(tmp_path / "rows.jsonl", rows))
     assert rows_of(tmp_path / "out" / "rows.jsonl") == [GOOD]
     assert books.dropped == {"broken-json": 1, "duplicate": 2, "empty-answer": 1, "empty-prompt": 1}
@@ -132,7 +144,9 @@ def test_a_repair_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-TEXTS = st.sampled_from(["", " ", "a", "b", "zwei", "schÃ¶n", "x\u200b", "\u200b", "\x07y", "caf\ufffd", "<|im_end|>", 5, None])
+TEXTS = st.sampled_from(
+    ["", " ", "a", "b", "zwei", "schÃ¶n", "x\u200b", "\u200b", "\x07y", "caf\ufffd", "<|im_end|>", 5, None]
+)
 MESSAGES = st.builds(
     lambda role, content, weight: {"role": role, "content": content, **weight},
     st.sampled_from(["user", "assistant", "system", "tool", "human", 3]),
@@ -142,7 +156,9 @@ MESSAGES = st.builds(
 ROWS = st.one_of(
     st.builds(pair, TEXTS, TEXTS),
     st.builds(lambda text: {"text": text}, TEXTS),
-    st.builds(lambda messages: {"messages": messages}, st.lists(MESSAGES | st.just(call('"{}"')), max_size=4)),
+    st.builds(
+        lambda messages: {"messages": messages}, st.lists(MESSAGES | st.just(call('"{}"')), max_size=4)
+    ),
     st.sampled_from([b"{", b"", b"[1]", b"\xff", b'{"text": "caf\xe9"}', b'{"text": "\\ud800"}', {"x": 1}]),
 )
 

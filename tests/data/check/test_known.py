@@ -18,7 +18,9 @@ def counts(path: Path) -> Counter[str]:
 def test_the_conflicting_descriptions_of_nl2bash_are_counted_as_written() -> None:
     found = counts(SAMPLES / "nl2bash.jsonl")
     assert found["conflict"] == 4
-    assert found["conflict"] + found["duplicate"] + found["duplicate-prompt"] == 5, "as many rows repeat a prompt"
+    assert found["conflict"] + found["duplicate"] + found["duplicate-prompt"] == 5, (
+        "as many rows repeat a prompt"
+    )
 
 
 def test_the_folded_repeats_of_banking77_are_counted() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from luthier.data.check.lengths import CANDIDATES, Measure
+from luthier.data.check.lengths import CANDIDATES
+from luthier.data.check.measure import Measure
 from luthier.data.check.stage import CheckTask, check
 from luthier.text.render import Renderer
 from luthier.text.rows import Row
@@ -66,7 +67,9 @@ def test_a_long_row_is_told_on_its_line_with_what_it_loses(tiny_base: Path, tmp_
     rows = [pair("Short?", "Yes."), pair("Long?", "word " * 100), pair("And a long prompt? " * 20, "No.")]
     path = write(tmp_path / "rows.jsonl", rows)
     renderer = Renderer(load_tokenizer(tiny_base), template="guide")
-    rendered = [renderer.render(Row("prompt_completion", "x", row["prompt"], row["completion"])) for row in rows]
+    rendered = [
+        renderer.render(Row("prompt_completion", "x", row["prompt"], row["completion"])) for row in rows
+    ]
     found = find(path, measure=Measure(tiny_base, max_length=64))
     assert places(found, "over-long") == [2, 3]
     for line in (2, 3):
@@ -76,10 +79,15 @@ def test_a_long_row_is_told_on_its_line_with_what_it_loses(tiny_base: Path, tmp_
         assert f"{sum(trained[64:]) / sum(trained):.1%} of its trained tokens" in finding.message
 
 
-def test_the_cost_of_each_length_is_the_share_of_trained_tokens_behind_it(tiny_base: Path, tmp_path: Path) -> None:
+def test_the_cost_of_each_length_is_the_share_of_trained_tokens_behind_it(
+    tiny_base: Path, tmp_path: Path
+) -> None:
     rows = [pair(f"Count to {n}.", "one two three " * n) for n in range(1, 120, 7)]
     renderer = Renderer(load_tokenizer(tiny_base), template="guide")
-    masks = [renderer.render(Row("prompt_completion", "x", row["prompt"], row["completion"])).trained for row in rows]
+    masks = [
+        renderer.render(Row("prompt_completion", "x", row["prompt"], row["completion"])).trained
+        for row in rows
+    ]
     with check(CheckTask((write(tmp_path / "rows.jsonl", rows),), measure=Measure(tiny_base, 100))) as found:
         costs = found.costs
     assert [length for length, _, _ in costs] == sorted({100, *CANDIDATES})[: len(costs)]

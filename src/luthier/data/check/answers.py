@@ -28,8 +28,15 @@ BOILERPLATE = re.compile(
     r"|\b(?:my|of my last) knowledge (?:cut-?off|update)|\bi was (?:trained|created|developed) by openai\b|\bmy training data\b",
     re.IGNORECASE,
 )
-BOILERPLATE_HINT = re.compile(
-    r"\bAI\b|artificial|language model|assistant|knowledge|OpenAI|training data", re.IGNORECASE
+# One of these stands in whatever that finds: a look for each takes a tenth of the time.
+_BOILERPLATE_HINTS = (
+    " ai",
+    "artificial",
+    "language model",
+    "assistant",
+    "knowledge",
+    "openai",
+    "training data",
 )
 OPENING_CHARACTERS = 200
 # Looser than Gopher's 0.15 for pages of the web: rows hold tables, lists and code as well.
@@ -80,7 +87,8 @@ def _look(text: Text, *, is_said: bool) -> Iterator[Fault]:
     if is_said:
         if found := REFUSAL.match(said, 0, OPENING_CHARACTERS):
             yield Fault("refusal", f"{spell(text.path)} begins {_cut(found[0])}")
-        if BOILERPLATE_HINT.search(said) and (found := BOILERPLATE.search(said)):
+        lowered = said.lower()
+        if any(hint in lowered for hint in _BOILERPLATE_HINTS) and (found := BOILERPLATE.search(said)):
             yield Fault("boilerplate", f"{spell(text.path)} says {_cut(found[0])}")
     if looped := _repetition(said):
         yield Fault("repetition", f"{spell(text.path)} {looped}")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -130,23 +131,29 @@ def _keys(prompts: Sequence[str | None], salt_N: Array) -> Array:
 
 
 class ViewReader(Rereader):
-    """Reads rows again as the checks see them, from the files or their spools."""
+    """Reads rows again as the checks see them, from the files or their spools. A context manager: one file stays open."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         super().__init__(files)
-        self._places = files
+        self._paths = files
+        self._source: BinaryIO | None = None
+        self._number = -1
 
-    def view(self, file: int, offset: int) -> View:
-        """The row that starts there: it was read before, and has a shape."""
-        path = self._places[file]
-        with reading(path), open(path, "rb") as source:
-            source.seek(offset)
-            content = source.readline(LONGEST_LINE_BYTES + 2)
-        parsed = parse_record(Record(0, offset, content), path)
-        view = view_of(parsed.fields or {})
-        assert isinstance(view, View), f"the row at byte {offset} of {path} was read before"
-        return view
+    def __exit__(self, *exception: object) -> None:
+        if self._source:
+            self._source.close()
 
     def wording(self, file: int, offset: int) -> Wording:
-        """What deduplication compares of it."""
-        return self.view(file, offset).wording()
+        """What deduplication compares of the row that starts there. Raises DataError (data-changed) if none does any more."""
+        path = self._paths[file]
+        with reading(path):
+            if self._source is None or self._number != file:
+                self.__exit__()
+                self._source, self._number = open(path, "rb"), file  # noqa: SIM115  # closed in __exit__
+            self._source.seek(offset)
+            content = self._source.readline(LONGEST_LINE_BYTES + 2)
+        view = view_of(parse_record(Record(0, offset, content), path).fields or {})
+        if not isinstance(view, View):
+            self.check_unchanged()
+            raise AssertionError(f"the row at byte {offset} of {path} was read before")
+        return view.wording()

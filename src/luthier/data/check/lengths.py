@@ -5,12 +5,11 @@ and told.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from luthier.data.check.kinds import Fault
+from luthier.data.check.measure import Measure
 from luthier.data.check.view import View
 from luthier.data.dedup.columns import Array
 from luthier.floor.errors import LuthierError
@@ -27,16 +26,6 @@ BATCH_ROWS, BATCH_CHARACTERS = 1024, 2**20
 
 Placed = tuple[int, int, Fault]
 """File, line, and what is said."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What to measure with: a folder with a tokenizer, the recipe's way to render, and the length that rows should keep."""
-
-    tokenizer: Path
-    max_length: int | None = None
-    template: Literal["auto", "guide", "chat", "guide_chat"] = "auto"
-    train_on: Literal["all", "last"] = "all"
 
 
 @dataclass

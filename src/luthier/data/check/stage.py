@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from luthier.data.check.across import compare_rows
 from luthier.data.check.answers import check_answers, check_personal
@@ -18,7 +19,7 @@ from luthier.data.check.characters import check_characters, mojibake_repair
 from luthier.data.check.contamination import CONTAMINATION, NEAR_LEAK, Suites, suite_files
 from luthier.data.check.index import IndexWriter, ViewReader, split_of
 from luthier.data.check.kinds import Fault
-from luthier.data.check.lengths import LengthMeter, Measure
+from luthier.data.check.measure import Measure
 from luthier.data.check.repair import WORTHLESS
 from luthier.data.check.shapes import unused_fields
 from luthier.data.check.source import Record, Source, parse_record
@@ -32,6 +33,9 @@ from luthier.floor.errors import EnvironmentFault, UsageError
 from luthier.floor.log import Listener, Silent
 from luthier.floor.stop import StopFlag
 from luthier.text.row_files import find_files
+
+if TYPE_CHECKING:
+    from luthier.data.check.lengths import LengthMeter
 
 __all__ = ["CheckTask", "Checked", "check"]
 
@@ -78,7 +82,7 @@ def check(
         folder = Path(tempfile.mkdtemp(prefix="luthier-check-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         sources = tuple(Source(path, folder / f"{number}.spool") for number, path in enumerate(files))
-        meter = LengthMeter(task.measure) if task.measure else None
+        meter = _meter(task.measure)
         store = stack.enter_context(FindingStore(files, folder))
         columns = stack.enter_context(Columns(folder, budget_bytes=COLUMN_BYTES))
         suites, held_out = (
@@ -93,7 +97,7 @@ def check(
         look.run()
         index = look.index.close(files)
         if index is not None:
-            reader = ViewReader([source.readable for source in sources])
+            reader = stack.enter_context(ViewReader([source.readable for source in sources]))
             bands = sketcher.bands if sketcher else None
             for row, fault in compare_rows(index, reader, bands, listener=listener, stop=stop):
                 store.add(int(index.table.file_N[row]), int(index.table.line_N[row]), fault)
@@ -117,6 +121,15 @@ def held_out_of(files: Sequence[Path]) -> list[Path]:
     return held_out if len(held_out) < len(files) else []
 
 
+def _meter(measure: Measure | None) -> "LengthMeter | None":
+    """What measures lengths, loaded only where it is needed."""
+    if measure is None:
+        return None
+    from luthier.data.check.lengths import LengthMeter
+
+    return LengthMeter(measure)
+
+
 def _sketcher(listener: Listener) -> Sketcher | None:
     try:
         return Sketcher(find_engine(), choose_bands(THRESHOLD))
@@ -132,7 +145,7 @@ class _Pass:
     sources: Sequence[Source]
     store: FindingStore
     index: IndexWriter
-    meter: LengthMeter | None
+    meter: "LengthMeter | None"
     suites: Suites
     held_out: Suites
     listener: Listener
