@@ -63,6 +63,8 @@ data_settings = st.fixed_dictionaries(
         "clean": st.sampled_from(
             [{}, {"preset": "guide"}, {"characters": True, "length": {"least_characters": 12}}]
         ),
+        "dedup": st.sampled_from([{}, {"kind": "exact"}, {"kind": "near", "threshold": 0.5}]),
+        "leaks": st.sampled_from([{}, {"validation": True}, {"validation": True, "found": "drop"}]),
     }
 )
 

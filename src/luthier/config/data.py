@@ -6,6 +6,7 @@ from pydantic import Field, Strict, model_validator
 
 from luthier.config.base import Count, FractionBelowOne, PathOrId, Positive, Section, Text, TextOrTexts
 from luthier.config.clean import CleanConfig
+from luthier.config.repeats import DedupConfig, LeaksConfig
 
 Format = Literal["auto", "prompt_completion", "messages", "text"]
 
@@ -97,5 +98,9 @@ class DataConfig(Section):
     """What happens to a row longer than `max_length`: cut at its end or (`truncate_left`) its beginning, left out, cut into several rows (text rows only), or refused. `auto` cuts at the end, unless more than 1 % of the trained tokens would be lost: then it refuses and tells what each choice costs."""
     clean: CleanConfig = CleanConfig()
     """Cleaning the rows before they are split and rendered."""
+    dedup: DedupConfig = DedupConfig()
+    """Leaving out rows that repeat others, after cleaning."""
+    leaks: LeaksConfig = LeaksConfig()
+    """Looking for the questions of benchmark suites and validation rows in training rows, after deduplication."""
     cache_path: PathOrId = "outputs/cache"
     """Where prepared tokens are kept; they are found again by a hash of data, tokenizer, template and settings."""

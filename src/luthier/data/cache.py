@@ -25,6 +25,7 @@ from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, publish_folder
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 from luthier.reports.data import CleaningCounts, SourceCounts, SplitCounts
+from luthier.reports.leaks import LeakFindings
 from luthier.reports.ledger import StageBooks, check_ledger
 from luthier.tokens.store import TokenStore
 
@@ -44,6 +45,7 @@ class Prepared(BaseModel):
     unused_fields: dict[str, int]
     cleaning: CleaningCounts | None = None
     sources: dict[str, SourceCounts] = {}
+    leaks: LeakFindings | None = None
     ledger: list[StageBooks]
     """Every stage up to the stores; how they are packed is the run's."""
 

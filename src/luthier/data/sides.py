@@ -1,6 +1,6 @@
 """Which side each training row of a recipe goes to, as its data section says."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from luthier.config.data import DataConfig
 from luthier.data.clean.cleaner import Cleaner
@@ -14,13 +14,11 @@ INTERRUPTED = "the look over the rows was interrupted; nothing was kept"
 ROWS_BETWEEN_LOOKS = 1024
 
 
-def sides_of(
-    config: DataConfig, sources: Sources, filters: Sequence[Filter], *, seed: int, stop: StopFlag
-) -> Splitter:
-    """By hash; by strata, the cleaned rows are gone through once before."""
+def sides_of(config: DataConfig, sources: Sources, rows: Iterable[Row], *, seed: int) -> Splitter:
+    """By hash; by strata, the rows are gone through once before."""
     share = 0.0 if sources.validation else config.validation_fraction
     return choose_splitter(
-        cleaned_again(sources, filters, stop),
+        rows,
         seed=seed,
         shares={"validation": share},
         by_group=config.group_by is not None,
@@ -30,7 +28,16 @@ def sides_of(
 
 def cleaned_again(sources: Sources, filters: Sequence[Filter], stop: StopFlag) -> Iterator[Row]:
     """The training rows as cleaning leaves them, to be looked at before they are written; nothing is noted."""
-    for number, row in enumerate(Cleaner(filters, stop=stop).clean(sources.read_train())):
+    return _clean(sources.read_train(), filters, stop)
+
+
+def cleaned_validation(sources: Sources, filters: Sequence[Filter], stop: StopFlag) -> Iterator[Row]:
+    """The same of validation rows that have files of their own; none otherwise."""
+    return _clean(sources.read_validation(), filters, stop)
+
+
+def _clean(rows: Iterator[Row], filters: Sequence[Filter], stop: StopFlag) -> Iterator[Row]:
+    for number, row in enumerate(Cleaner(filters, stop=stop).clean(rows)):
         if number % ROWS_BETWEEN_LOOKS == 0:
             stop.check(INTERRUPTED, fix="Repeat the command.")
         yield row

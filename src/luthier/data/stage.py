@@ -22,6 +22,7 @@ from luthier.data.cache import (
 from luthier.data.clean.presets import cleaning_key, make_filters
 from luthier.data.clean.tell import cleaning_lines
 from luthier.data.dropped import DROPPED
+from luthier.data.leak_check import leaks_key
 from luthier.data.sources import Sources, find_sources
 from luthier.data.tokenizer import check_ids_fit_model, find_tokenizer, train_on_rows
 from luthier.floor.errors import DataError, RecipeError, UsageError
@@ -92,6 +93,7 @@ def prepare(
         validation=prepared.validation,
         was_cached=was_cached,
         cleaning=prepared.cleaning,
+        leaks=prepared.leaks,
         sources=prepared.sources,
         unused_fields=prepared.unused_fields,
         ledger=ledger,
@@ -143,6 +145,8 @@ def _key_parts(
         "overlong": data.overlong,
         "tokenizer": tokenizer,
         **({"cleaning": cleaning} if cleaning else {}),
+        **({"dedup": data.dedup.model_dump(mode="json")} if data.dedup.kind != "off" else {}),
+        **leaks_key(data.leaks),
         **({"sources": mixed} if (mixed := sources.key()) else {}),
     }
 
@@ -237,6 +241,9 @@ def _tell(prepared: Prepared, was_cached: bool, listener: Listener) -> None:
     """The books in a few lines; what lessens the data is a warning."""
     for line in cleaning_lines(prepared.cleaning) if prepared.cleaning else []:
         listener.say(f"data: cleaning: {line}")
+    for books in prepared.ledger:
+        for reason, rows in books.rows.dropped.items() if books.stage == "deduplicated" else ():
+            listener.say(f"data: deduplicated: {rows} of {books.rows.came_in} rows left out: {reason}")
     for name, counts in (("train", prepared.train), ("validation", prepared.validation)):
         if counts is None:
             continue

@@ -45,7 +45,8 @@ def train_on_rows(
 
 def _training_texts(recipe: Recipe, sources: Sources, stop: StopFlag) -> Iterator[str]:
     filters = make_filters(recipe.data.clean)
-    splitter = sides_of(recipe.data, sources, filters, seed=recipe.train.seed, stop=stop)
+    rows = cleaned_again(sources, filters, stop)
+    splitter = sides_of(recipe.data, sources, rows, seed=recipe.train.seed)
     for row in cleaned_again(sources, filters, stop):
         if splitter.side(row) == "train":
             yield from texts_of(row)

@@ -5,24 +5,22 @@ tokenizer busy.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.config.data import DataConfig
 from luthier.data.cache import Prepared
-from luthier.data.clean.cleaner import Cleaner, open_cleaner
+from luthier.data.clean.cleaner import open_cleaner
 from luthier.data.clean.filter import Dropped, Filter
 from luthier.data.dropped import DroppedRows
-from luthier.data.mixture import NOT_DRAWN, Mixture
-from luthier.data.sides import sides_of
+from luthier.data.pipeline import Pipeline
 from luthier.data.sources import Sources
 from luthier.data.split_store import SplitStore, count_characters
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
-from luthier.reports.data import CleaningCounts
-from luthier.reports.ledger import Account, StageBooks, check_ledger
+from luthier.reports.ledger import check_ledger
 from luthier.text.render import Renderer
 from luthier.text.rows import Row
 from luthier.tokens.store import TokenStore
@@ -56,7 +54,7 @@ def write_stores(job: Job, folder: Path) -> Prepared:
         cleaner = stack.enter_context(
             open_cleaner(job.filters, folder, job.stop, on_drop=_noting_in(dropped))
         )
-        rows = Pipeline(job, cleaner, dropped, unused)
+        rows = stack.enter_context(Pipeline(job, cleaner, dropped, unused, folder))
         progress = _Progress(job)
         for row, is_validation in rows.assigned():
             (validation if is_validation else train).add(row)
@@ -64,6 +62,7 @@ def write_stores(job: Job, folder: Path) -> Prepared:
         train.flush()
         validation.flush()
         progress.end()
+        leaks = rows.leaks.findings()
     has_validation = validation.books.rendered.rows.came_in > 0
     ledger = [*rows.ledger(), *train.books.ledger("train")]
     ledger += validation.books.ledger("validation") if has_validation else []
@@ -73,6 +72,7 @@ def write_stores(job: Job, folder: Path) -> Prepared:
         validation=validation.counts() if has_validation else None,
         unused_fields=dict(sorted(unused.items())),
         cleaning=cleaner.counts(),
+        leaks=leaks,
         ledger=ledger,
         sources=rows.mixture.counts(TokenStore.open(folder / "train")),
     )
@@ -85,68 +85,6 @@ def _noting_in(dropped: DroppedRows) -> Callable[[Row, str, Dropped], None]:
         dropped.write("cleaned", f"{name}: {why.reason}", row.origin)
 
     return note
-
-
-class Pipeline:
-    """The rows on their way from the files to their side, counted before and after every step."""
-
-    def __init__(self, job: Job, cleaner: Cleaner, dropped: DroppedRows, unused: Counter[str]) -> None:
-        self.mixture = Mixture(job.sources.parts)
-        self._dropped = dropped
-        self._job = job
-        self._cleaner = cleaner
-        self._unused = unused
-        self._read = self._split = 0
-
-    def assigned(self) -> Iterator[tuple[Row, bool]]:
-        """Every row that is kept, as cleaning leaves it and as often as its source's weight says, and whether it is for validation."""
-        sources = self._job.sources
-        job = self._job
-        splitter = sides_of(job.config, sources, job.filters, seed=job.seed, stop=job.stop)
-        for row in self._cleaner.clean(self._counted(sources.read_train(unused_fields=self._unused))):
-            self._split += 1
-            is_validation = splitter.side(row) != "train"
-            copies = self.mixture.copies(row, is_validation=is_validation)
-            if not copies:
-                self._dropped.write("split", NOT_DRAWN, row.origin)
-            for _ in range(copies):
-                yield row, is_validation
-        if sources.validation:
-            for row in self._cleaner.clean(
-                self._counted(sources.read_validation(unused_fields=self._unused))
-            ):
-                self._split += 1
-                yield row, True
-
-    def ledger(self) -> list[StageBooks]:
-        """The stages before the sides part."""
-        sources = self._job.sources
-        files = {*sources.train, *sources.validation}
-        stages = [
-            StageBooks(
-                stage="read",
-                bytes=sum(file.stat().st_size for file in files),
-                rows=Account(came_in=self._read, kept=self._read),
-            )
-        ]
-        if cleaning := self._cleaner.counts():
-            stages.append(StageBooks(stage="cleaned", rows=_cleaning_account(cleaning)))
-        stages.append(StageBooks(stage="split", rows=self.mixture.account(came_in=self._split)))
-        return stages
-
-    def _counted(self, rows: Iterator[Row]) -> Iterator[Row]:
-        for row in rows:
-            self._read += 1
-            yield row
-
-
-def _cleaning_account(counts: CleaningCounts) -> Account:
-    dropped = {
-        f"{name}: {reason}": rows
-        for name, each in counts.filters.items()
-        for reason, rows in each.dropped.items()
-    }
-    return Account(came_in=counts.rows_in, kept=counts.rows_kept, dropped=dropped)
 
 
 class _Progress:

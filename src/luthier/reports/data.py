@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from luthier.reports.base import Report
+from luthier.reports.leaks import LeakFindings
 from luthier.reports.ledger import StageBooks
 
 
@@ -95,6 +96,8 @@ class DataReport(Report):
     """JSON lines: every row that a stage left out, with its reason and its origin."""
     cleaning: CleaningCounts | None = None
     """What was edited and left out before the split; None if no filter is on."""
+    leaks: LeakFindings | None = None
+    """Questions of suites or validation rows in training rows; None if none were looked for."""
     sources: dict[str, SourceCounts] = Field(default_factory=dict)
     """What each source gave, by its name."""
     unused_fields: dict[str, int] = Field(default_factory=dict)

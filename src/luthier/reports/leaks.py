@@ -49,3 +49,20 @@ class LeakCounts(BaseModel):
     """Runs of eight words that stand in more than ten questions of the other set, and so tell nothing."""
     candidates_passed_over: int
     """Candidates not compared, since a row had very many; 0 unless the other set repeats itself."""
+
+
+class LeakFindings(BaseModel):
+    """What was found in the training rows of a recipe, and what became of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    found: Literal["warn", "refuse", "drop"]
+    """What the recipe asks for."""
+    suites: LeakCounts | None
+    """Against the benchmark suites; null if the recipe names none."""
+    suite_files: dict[str, str]
+    """Every file of them, with its SHA-256."""
+    validation: LeakCounts | None
+    """Against the validation rows; null if they were not looked at."""
+    pairs: list[LeakPair]
+    """The first of them."""

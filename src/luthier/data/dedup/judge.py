@@ -1,16 +1,16 @@
 """Decide pairs by reading both rows again, and drop the rows that repeat others nearly."""
 
 from collections import OrderedDict
+from typing import Protocol
 
 import numpy as np
 
 from luthier.data.dedup.columns import Array
 from luthier.data.dedup.exact import conflicts
 from luthier.data.dedup.near import Candidates, Clusters
-from luthier.data.dedup.scan import Rereader
 from luthier.data.dedup.table import Table
 from luthier.data.dedup.verdict import AGAINST_NEAR, EXACT, KEPT, NEAR, Verdict
-from luthier.data.dedup.wording import Shingle, jaccard, label_of, shingles_of, tokens_of
+from luthier.data.dedup.wording import Shingle, Wording, jaccard, label_of, shingles_of, tokens_of
 
 # About 150 bytes a shingle: 150 MB at most, or one row where that is larger.
 MOST_SHINGLES_HELD = 1_000_000
@@ -18,10 +18,18 @@ MOST_SHINGLES_HELD = 1_000_000
 Looked = tuple[frozenset[Shingle], tuple[str, ...] | None]
 
 
-class Judge:
-    """The exact Jaccard of two rows, from the files; keeps the rows seen last."""
+class WordingReader(Protocol):
+    """Reads the texts of a row again."""
 
-    def __init__(self, table: Table, reader: Rereader, threshold: float) -> None:
+    def wording(self, file: int, offset: int) -> Wording:
+        """Those of the row that starts there."""
+        ...
+
+
+class Judge:
+    """The exact Jaccard of two rows, read again; keeps the rows seen last."""
+
+    def __init__(self, table: Table, reader: WordingReader, threshold: float) -> None:
         self.threshold = threshold
         self.pairs_confirmed = 0
         self._table = table

@@ -17,7 +17,7 @@ from typing import Any
 
 from luthier.data.dedup.columns import Columns
 from luthier.data.dedup.exact import Prompts, conflicts, count_prompts, drop_exact
-from luthier.data.dedup.judge import Judge, drop_against, drop_near
+from luthier.data.dedup.judge import Judge, WordingReader, drop_against, drop_near
 from luthier.data.dedup.near import Candidates
 from luthier.data.dedup.output import Outputs, write_outputs
 from luthier.data.dedup.picture import largest_clusters, repeated_pairs
@@ -95,7 +95,7 @@ def dedup(
         table = read_table(
             sources, against, columns, sketcher=sketcher, batch_rows=batch_rows, listener=listener, stop=stop
         )
-        found = _compare(table, sketcher, reader, budget_bytes=budget_bytes, listener=listener, stop=stop)
+        found = compare(table, sketcher, reader, budget_bytes=budget_bytes, listener=listener, stop=stop)
         report = _report(task, found, reader, outputs, budget_bytes=budget_bytes, started=started)
         if outputs:
             groups = conflicts(table, found.verdict.is_kept_S, budget_bytes=budget_bytes // 4)
@@ -150,10 +150,10 @@ def _workspace(out: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _compare(
+def compare(
     table: Table,
     sketcher: Sketcher | None,
-    reader: Rereader,
+    reader: WordingReader,
     *,
     budget_bytes: int,
     listener: Listener,

@@ -74,11 +74,11 @@ def read_table(
         characters += len(row.wording.body)
         if len(batch) >= batch_rows or characters >= BATCH_CHARACTERS:
             stop.check(INTERRUPTED, fix="Repeat the command.")
-            _append(batch, columns, sketcher)
+            append_rows(batch, columns, sketcher)
             listener.progress("read", done_before[row.file] + row.offset, total, f"{rows:,} rows")
             batch, characters = [], 0
     if batch:
-        _append(batch, columns, sketcher)
+        append_rows(batch, columns, sketcher)
     if not rows or first_against == 0:
         raise _no_rows(sources)
     listener.progress("read", total, total, f"{rows:,} rows")
@@ -92,7 +92,8 @@ def read_table(
     )
 
 
-def _append(batch: Sequence[PlacedRow], columns: Columns, sketcher: Sketcher | None) -> None:
+def append_rows(batch: Sequence[PlacedRow], columns: Columns, sketcher: Sketcher | None) -> None:
+    """Enter a batch of rows."""
     wordings = [row.wording for row in batch]
     columns.append("file", np.array([row.file for row in batch], dtype=np.int32))
     columns.append("line", np.array([row.line for row in batch], dtype=np.int64))

@@ -9,8 +9,9 @@ Hashes only suggest; every pair is decided by the words themselves, so that no c
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 import numpy as np
 
@@ -102,12 +103,17 @@ class LeakSearch:
         self._stop = self.stop or StopFlag()
         self._leaked_G = np.full(len(self.index.origins), NOT_LEAKED, dtype=np.int8)
 
-    def look(self, rows: Iterable[Row]) -> Iterator[tuple[Row, list[LeakPair]]]:
-        """Every row, with the pairs that it makes; none for a row that leaks nothing."""
+    def look(
+        self, rows: Iterable[Row], *, wanted: Callable[[Row], bool] = lambda row: True
+    ) -> Iterator[tuple[Row, list[LeakPair]]]:
+        """Every row, with the pairs that it makes; none for a row that leaks nothing or is not `wanted`, which is not counted."""
         for batch in _batches(rows):
             self._stop.check(INTERRUPTED, fix="Repeat the command.")
-            for row, matches in zip(batch, self._look(batch), strict=True):
-                self.rows += 1
+            is_wanted = [wanted(row) for row in batch]
+            looked = iter(self._look(list(compress(batch, is_wanted))))
+            for row, is_looked_at in zip(batch, is_wanted, strict=True):
+                matches = next(looked) if is_looked_at else []
+                self.rows += is_looked_at
                 if matches:
                     self.kinds[min(matches, key=_strictness).kind] += 1
                 for match in matches:
@@ -132,6 +138,8 @@ class LeakSearch:
         )
 
     def _look(self, batch: Sequence[Row]) -> list[list[Match]]:
+        if not batch:
+            return []
         questions = [question_of(row) for row in batch]
         bodies = [words_of(body_of(row)) for row in batch]
         near = self._near_candidates(questions)
