@@ -41,11 +41,8 @@ def _read_file(path: Path, places: set[str], stop: StopFlag) -> dict[str, Fields
                 found[origin] = dict(fields)
                 if len(found) == len(places):
                     break
-    except (
-        DataError,
-        EnvironmentFault,
-        OSError,
-    ):  # the file went away, or the library that reads it: the page says so where it shows nothing
+    except (DataError, EnvironmentFault, OSError):
+        # The file went away, or the library that reads it: the page says so where it shows nothing.
         return found
     return found
 
