@@ -37,7 +37,7 @@ class LeakCheck:
     def __init__(
         self, config: LeaksConfig, dropped: DroppedRows, *, listener: Listener, stop: StopFlag
     ) -> None:
-        self._config = config
+        self.config = config
         self._listener = listener
         self._stop = stop
         self._dropped = dropped
@@ -61,11 +61,11 @@ class LeakCheck:
     @property
     def is_on(self) -> bool:
         """Whether anything is looked for."""
-        return bool(self._files) or self._config.validation
+        return bool(self._files) or self.config.validation
 
     def hold(self, validation: Iterable[Row]) -> None:
         """Keep the questions of the validation rows, if the recipe wants them looked for."""
-        if self._config.validation:
+        if self.config.validation:
             self._validation = self._open(validation)
 
     def pass_on(self, rows: Iterable[Row], is_training: Callable[[Row], bool]) -> Iterator[Row]:
@@ -80,7 +80,7 @@ class LeakCheck:
     def account(self, *, others: int) -> Account:
         """The ledger's account; `others` are rows that were not to be looked at."""
         kept = self._came_in + others
-        dropped = dict(sorted(self._reasons.items())) if self._config.found == "drop" else {}
+        dropped = dict(sorted(self._reasons.items())) if self.config.found == "drop" else {}
         return Account(came_in=kept + sum(dropped.values()), kept=kept, dropped=dropped)
 
     def findings(self) -> LeakFindings | None:
@@ -88,13 +88,13 @@ class LeakCheck:
         if not self.is_on:
             return None
         leaking = sum(self._reasons.values())
-        if leaking and self._config.found == "refuse":
+        if leaking and self.config.found == "refuse":
             raise self._refused(leaking)
         for reason, rows in self._reasons.most_common():
-            became = "left out" if self._config.found == "drop" else "still trained on"
+            became = "left out" if self.config.found == "drop" else "still trained on"
             self._listener.warn(f"data: leaks: {rows:,} training rows {became}: {reason}")
         return LeakFindings(
-            found=self._config.found,
+            found=self.config.found,
             suites=_counts(self._suites),
             suite_files={str(file): sha256_of(file) for file in self._files},
             validation=_counts(self._validation),
@@ -102,7 +102,7 @@ class LeakCheck:
         )
 
     def _open(self, questions: Iterable[Row]) -> LeakSearch:
-        index = self._stack.enter_context(open_index(questions, threshold=self._config.threshold))
+        index = self._stack.enter_context(open_index(questions, threshold=self.config.threshold))
         return LeakSearch(index, self._stop)
 
     def _looked(
@@ -116,7 +116,7 @@ class LeakCheck:
                 )
                 self._reasons[reason] += 1
                 self._pairs += [pair] if len(self._pairs) < MOST_PAIRS else []
-                if self._config.found == "drop":
+                if self.config.found == "drop":
                     self._dropped.write("leaks", reason, row.origin, kind=pair.kind, against=pair.against)
                     continue
             yield row

@@ -62,9 +62,7 @@ def prepare(
 
     listener, stop = listener or Silent(), stop or StopFlag()
     started = time.perf_counter()
-    sources = find_sources(recipe.data, listener)
-    if not sources.validation and recipe.data.validation_fraction:
-        sources = sources.split_by(group_by=recipe.data.group_by, stratify_by=recipe.data.stratify_by)
+    sources = _find_sources(recipe, listener)
     template = choose_template(recipe.data.template, sources.kind)
     _check_policy(recipe, sources)
     tokenizer_folder = find_tokenizer(recipe)
@@ -78,8 +76,6 @@ def prepare(
         was_cached = prepared is not None
         prepared = prepared or _prepare(recipe, sources, template, tokenizer_folder, folder, listener, stop)
     _tell(prepared, was_cached, listener)
-    ledger = [*prepared.ledger, _packed(recipe, folder)]
-    check_ledger(ledger)
     return DataReport(
         inputs_hash=key,
         seconds=time.perf_counter() - started,
@@ -96,16 +92,27 @@ def prepare(
         leaks=prepared.leaks,
         sources=prepared.sources,
         unused_fields=prepared.unused_fields,
-        ledger=ledger,
+        ledger=_whole_ledger(prepared, recipe, folder),
         dropped_file=str(folder / DROPPED),
     ).write(run.report("data"))
 
 
-def _packed(recipe: Recipe, folder: Path) -> StageBooks:
-    """How the recipe packs the first epoch; the packs are the run's, the tokens are not."""
+def _find_sources(recipe: Recipe, listener: Listener) -> Sources:
+    """The files to read, whose rows carry the fields that they are split by, if they are split."""
+    sources, data = find_sources(recipe.data, listener), recipe.data
+    if sources.validation or not data.validation_fraction:
+        return sources
+    return sources.split_by(group_by=data.group_by, stratify_by=data.stratify_by)
+
+
+def _whole_ledger(prepared: Prepared, recipe: Recipe, folder: Path) -> list[StageBooks]:
+    """With how the recipe packs the first epoch: the packs are the run's, the tokens are not."""
     one_epoch = recipe.train.model_copy(update={"epochs": 1.0, "most_steps": None})
     store = TokenStore.open(folder / "train")
-    return packed_books(store, RowOrder(store.lengths_N, recipe.model_copy(update={"train": one_epoch})))
+    order = RowOrder(store.lengths_N, recipe.model_copy(update={"train": one_epoch}))
+    ledger = [*prepared.ledger, packed_books(store, order)]
+    check_ledger(ledger)
+    return ledger
 
 
 def _check_policy(recipe: Recipe, sources: Sources) -> None:
