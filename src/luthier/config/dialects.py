@@ -58,7 +58,7 @@ class Flat:
 
 GUIDE: dict[str, Flat] = {
     "model_name": Flat("model.name", "The base model: a folder, a hub id, or `embedded`."),
-    "dataset_path": Flat("data.path", "A JSONL file, a folder of them, or a dataset id of the hub."),
+    "dataset_path": Flat("data.path", "A file of rows, a folder of them, or a dataset id of the hub."),
     "dataset_pattern": Flat("data.pattern", "Which files of the folder to read."),
     "data_format": Flat("data.format", "What a row holds."),
     "epochs": Flat("train.epochs", "Passes over the rows."),

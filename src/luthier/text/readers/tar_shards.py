@@ -8,7 +8,7 @@ device is refused; members of other endings (pictures, sounds, pickled objects) 
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Self
+from typing import IO, Self, cast
 
 from luthier.floor.units import format_bytes
 from luthier.text.json_lines import LONGEST_LINE_BYTES, UTF8_BOM, check_depth, decode_line, parse_object
@@ -67,7 +67,9 @@ def _members(path: Path, problems: Problems) -> Iterator[tuple[str, bytes]]:
     """Name and content of the members that hold text."""
     with open_stream(path) as file:
         try:
-            with tarfile.open(fileobj=file, mode="r|", tarinfo=_Member, errorlevel=2) as archive:
+            with tarfile.open(
+                fileobj=cast(IO[bytes], file), mode="r|", tarinfo=_Member, errorlevel=2
+            ) as archive:
                 for member in archive:
                     archive.members.clear()  # type: ignore[attr-defined]  # the library would keep every header
                     place = f"{path}!{member.name[:200]}"
