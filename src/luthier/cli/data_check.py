@@ -1,6 +1,7 @@
 """`luthier data check`: every fault of rows in one pass, and a repaired copy where it is asked for."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,8 +10,7 @@ import typer
 from luthier.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from luthier.data.check.measure import Measure
-    from luthier.data.check.stage import Checked
+    from luthier.data.check.stage import Checked, CheckTask
     from luthier.reports.check import Finding, RepairBooks
 
 SHOWN_OF_A_KIND = 10
@@ -43,21 +43,21 @@ def data_check(
     from luthier.cli.screen import Screen
     from luthier.data.check.fix import check_out
     from luthier.data.check.fix import fix as write_copies
-    from luthier.data.check.stage import CheckTask, check, find_inputs
+    from luthier.data.check.stage import check, find_inputs
     from luthier.floor.stop import StopFlag, listen_for_stop
 
     check_options(fix=fix, out=out, max_length=max_length, has_tokenizer=bool(tokenizer or recipe))
     screen = Screen()
-    files, measure = task_of(paths, recipe, tokenizer, max_length)
+    task = task_of(paths, recipe, tokenizer, max_length)
+    task = replace(task, against=(*task.against, *(against or ())))
     if out:
-        check_out(out, find_inputs(files))
-    task = CheckTask(files, tuple(against or ()), measure)
+        check_out(out, find_inputs(task.paths))
     with listen_for_stop(StopFlag()) as stop, check(task, listener=screen, stop=stop) as found:
         books = write_copies(found.sources, out, listener=screen, stop=stop) if out else None
         if as_json:
             show_as_json(found, books)
         else:
-            show_as_text(found, books, measured=measure is not None)
+            show_as_text(found, books, measured=task.measure is not None)
         has_errors = bool(found.store.count("error"))
     if has_errors:
         raise typer.Exit(1)
@@ -80,16 +80,16 @@ def check_options(*, fix: bool, out: Path | None, max_length: int | None, has_to
 
 def task_of(
     paths: list[Path] | None, recipe: str | None, tokenizer: str | None, max_length: int | None
-) -> tuple[tuple[Path, ...], "Measure | None"]:
-    """The files to check, and what to measure them with. What the command line says goes before the recipe."""
+) -> "CheckTask":
+    """What to check and what to measure it with. What the command line says goes before the recipe."""
+    from luthier.data.check.measure import Measure
+    from luthier.data.check.stage import CheckTask
     from luthier.floor.errors import UsageError
     from luthier.knowledge.model_folder import find_model
 
-    files, measure = tuple(paths or ()), None
-    if recipe is not None:
-        of_recipe, measure = from_recipe(recipe, max_length)
-        files = files or of_recipe
-    if not files:
+    task = CheckTask(()) if recipe is None else from_recipe(recipe)
+    task = replace(task, paths=tuple(paths or ()) or task.paths)
+    if not task.paths:
         raise UsageError(
             "usage",
             "no file to check",
@@ -97,18 +97,20 @@ def task_of(
             fix="Name files or a folder: luthier data check data",
         )
     if tokenizer is not None:
-        from luthier.data.check.measure import Measure
+        folder = find_model(tokenizer)
+        measure = replace(task.measure, tokenizer=folder) if task.measure else Measure(folder)
+        task = replace(task, measure=measure)
+    if max_length is not None and task.measure:
+        task = replace(task, measure=replace(task.measure, max_length=max_length))
+    return task
 
-        limit = max_length or (measure.max_length if measure else None)
-        measure = Measure(find_model(tokenizer), limit)
-    return files, measure
 
-
-def from_recipe(name: str, max_length: int | None) -> tuple[tuple[Path, ...], "Measure | None"]:
-    """The files of a recipe on this machine, and its tokenizer, if it has one already."""
+def from_recipe(name: str) -> "CheckTask":
+    """The files and suites of a recipe on this machine, and its tokenizer, if it has one already."""
     from luthier.cli.output import tell
     from luthier.config.compose import load_recipe
     from luthier.data.check.measure import Measure
+    from luthier.data.check.stage import CheckTask
     from luthier.data.sources import is_hub_id, source_configs
     from luthier.data.tokenizer import find_tokenizer
     from luthier.text.row_files import find_files
@@ -126,11 +128,10 @@ def from_recipe(name: str, max_length: int | None) -> tuple[tuple[Path, ...], "M
             tell(f"warning: {path} is a dataset of the hub and was not checked")
         else:
             files += find_files(Path(path), pattern)
+    suites = tuple(Path(suite) for suite in data.leaks.suites)
     tokenizer = find_tokenizer(resolved.recipe)
-    if tokenizer is None:
-        return tuple(files), None
-    limit = max_length or data.max_length
-    return tuple(files), Measure(tokenizer, limit, data.template, data.train_on)
+    measure = Measure(tokenizer, data.max_length, data.template, data.train_on) if tokenizer else None
+    return CheckTask(tuple(files), suites, measure)
 
 
 def show_as_json(found: "Checked", books: "RepairBooks | None") -> None:

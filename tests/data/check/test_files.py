@@ -74,8 +74,10 @@ def test_a_file_named_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_dialect_and_fields_that_nothing_reads_are_told_once_a_file(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", [{"instruction": f"Do {n}.", "output": str(n)} for n in range(5)])
-    assert kinds(find(path)) == {1: ["other-dialect"]}
+    path = write(tmp_path / "a.jsonl", [{"question_id": n, "turns": [f"Do {n}."]} for n in range(5)])
+    (finding,) = find(path)
+    assert (finding.kind, finding.line, finding.severity) == ("other-dialect", 1, "note")
+    assert finding.fix == f"convert the file first: luthier data convert {path}"
     path = write(tmp_path / "b.jsonl", [pair(str(n)) | {"topic": n} for n in range(5)])
     (finding,) = find(path)
     assert (finding.kind, finding.line) == ("unused-field", 1)

@@ -33,7 +33,8 @@ PLANTED: list[tuple[str, Any, Any]] = [
     ("mixed-shapes", GOOD, GOOD_TEXT),
     ("wrong-type", GOOD, pair(1)),
     ("wrong-type", GOOD, pair("x", {"a": 1})),
-    ("wrong-type", GOOD, pair([USER])),
+    ("mixed-shapes", GOOD, pair([USER])),
+    ("refused", {"instruction": "Add.", "output": "3"}, {"instruction": "Add.", "history": [["Hi", "Hello"]], "output": "3"}),
     ("wrong-type", GOOD_TEXT, {"text": None}),
     ("wrong-type", GOOD_CHAT, {"messages": "no"}),
     ("wrong-type", GOOD_CHAT, chat(USER, "yes")),
@@ -119,7 +120,7 @@ def test_every_kind_has_a_test() -> None:
     assert {kind for kind, _, _ in PLANTED} | TESTED_APART == set(KINDS)
 
 
-def test_a_row_without_a_fault_of_every_shape_has_no_finding_but_its_dialect(tmp_path: Path) -> None:
+def test_a_row_without_a_fault_has_no_finding_whatever_its_shape(tmp_path: Path) -> None:
     preference = {
         "input": {"messages": [USER]},
         "preferred_output": [ANSWER],
@@ -137,11 +138,19 @@ def test_a_row_without_a_fault_of_every_shape_has_no_finding_but_its_dialect(tmp
         "alpaca": {"instruction": "Add.", "input": "", "output": "3"},
         "question": {"question": "Why?", "answer": "Because."},
         "number": {"question": "How many?", "answer": 3},
+        "lists": pair([USER], [ANSWER]),
+        "tree": {
+            "role": "prompter",
+            "text": "Why?",
+            "replies": [{"role": "assistant", "text": "So.", "replies": []}],
+        },
+        "from-and-value": {
+            "messages": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]
+        },
     }
-    converted = {"sharegpt", "alpaca", "question", "number"}
     for name, row in shapes.items():
         found = find(write(tmp_path / f"{name}.jsonl", [row]))
-        assert [each.kind for each in found] == (["other-dialect"] if name in converted else []), name
+        assert found == [], name
 
 
 def test_flags_of_england_and_joined_emoji_are_no_invisible_characters(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_the_cost_of_each_length_is_the_share_of_trained_tokens_behind_it(
 def test_rows_that_training_does_not_render_are_counted_by_their_texts(
     tiny_base: Path, tmp_path: Path
 ) -> None:
-    rows: list[Any] = [chat(USER, ANSWER), {"question": "Why?", "answer": "Because."}]
+    rows: list[Any] = [chat(USER, ANSWER), chat(USER, {**ANSWER, "content": "It is <|im_end|> forty-two."})]
     rows.append(chat(USER, call(), tool(), ANSWER, tools=[TOOL]))
     found = find(write(tmp_path / "rows.jsonl", rows), measure=Measure(tiny_base))
     (told,) = [each.message for each in found if each.kind == "lengths"]

@@ -8,7 +8,7 @@ from luthier.data.check.kinds import Fault
 from luthier.data.check.names import CALL, ROLE_OF, ROLES, SAID, SPEAKERS, TEXT_PARTS
 from luthier.data.check.places import Path, Text, spell
 from luthier.floor.lookup import nearest
-from luthier.text.row_shapes import describe
+from luthier.text.problems import describe
 
 
 @dataclass(slots=True)

@@ -45,12 +45,13 @@ KINDS: dict[str, Kind] = {
     # The shape
     "unknown-shape": Kind("error", "rows of no known shape", "give it prompt and completion, messages, or text"),
     "missing-field": Kind("error", "rows that lack a field", "add the field or remove the row"),
+    "refused": Kind("error", "rows that training refuses", "mend or remove the row"),
     "two-shapes": Kind("error", "rows of two shapes at once", "keep the fields of one, or set data.format"),
     "mixed-shapes": Kind("error", "rows of another shape than their file", "put rows of one shape into a file"),
     "wrong-type": Kind("error", "fields of the wrong type", "write it as text"),
-    "other-dialect": Kind("note", "files in a dialect to convert", _CONVERT),
+    "other-dialect": Kind("note", "files to convert first", _CONVERT),
     "unused-field": Kind("note", "fields that nothing reads", "they are let pass; remove them if they matter"),
-    "unread-part": Kind("warning", "parts that are no text", "it is left out of training; say it in words"),
+    "unread-part": Kind("error", "parts that are no text", "say in words what it shows, or remove the row"),
     # Nothing said
     "empty-prompt": Kind("error", "empty prompts", "write the prompt or remove the row", DROPPED),
     "empty-answer": Kind("error", "empty answers", "write the answer or remove the row", DROPPED),

@@ -14,9 +14,8 @@ from luthier.data.check.view import View
 from luthier.data.dedup.columns import Array
 from luthier.floor.errors import LuthierError
 from luthier.text.encode import encode_texts
-from luthier.text.problems import LineFault
 from luthier.text.render import Renderer, choose_template
-from luthier.text.row_shapes import Row, make_row
+from luthier.text.rows import Row
 from luthier.text.tokenizer import load_tokenizer
 
 CANDIDATES = (256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
@@ -145,8 +144,8 @@ class LengthMeter:
         lengths, trained = [0] * len(batch), [np.empty(0, dtype=np.int64)] * len(batch)
         by_kind: dict[str, list[tuple[int, Row]]] = {}
         by_text = []
-        for number, (_, line, view) in enumerate(batch):
-            row = _row_of(view, f"line {line}")
+        for number, (_, _, view) in enumerate(batch):
+            row = view.row
             if row is not None and self._renderer(row.kind) is not None:
                 by_kind.setdefault(row.kind, []).append((number, row))
             else:
@@ -205,16 +204,6 @@ class LengthMeter:
         ]
         flags_T = np.concatenate(flags) if flags else np.empty(0, dtype=bool)
         return len(flags_T), np.flatnonzero(flags_T)
-
-
-def _row_of(view: View, origin: str) -> Row | None:
-    """The row as training reads it, or None."""
-    if not view.is_trained:
-        return None
-    try:
-        return make_row(view.fields, view.shape, origin)  # type: ignore[arg-type]
-    except LineFault:
-        return None
 
 
 def _percent(share: float) -> str:

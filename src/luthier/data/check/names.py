@@ -18,7 +18,7 @@ SPEAKERS = ("from", "role")
 SAID = ("value", "content", "text")
 TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 
-CONVERSATIONS = ("conversations", "conversation", "items")
+CONVERSATIONS = ("conversations", "conversation", "items", "messages")
 """ShareGPT's list of turns and its variants."""
 INPUTS = ("input", "context")
 OUTPUTS = ("output", "response", "completion", "answer")

@@ -9,12 +9,22 @@ from luthier.floor.lookup import nearest
 
 Fields = Mapping[str, Any]
 
-# What training reads as it is, and the fields of each.
+# The shapes of the guide, and the fields of each.
 TRAINED: Mapping[str, tuple[str, ...]] = {
     "prompt_completion": ("prompt", "completion"),
     "messages": ("messages",),
     "text": ("text",),
 }
+KIND_OF = {
+    **{name: name for name in TRAINED},
+    "sharegpt": "messages",
+    "oasst": "messages",
+    "oasst tree": "messages",
+    "alpaca": "prompt_completion",
+    "question-answer": "prompt_completion",
+    "preference": "preference",
+}
+"""What rows of a shape become, where training reads it."""
 PREFERENCES = (
     ("prompt", "chosen", "rejected"),
     ("chosen", "rejected"),
@@ -43,6 +53,8 @@ def shape_of(fields: Fields) -> str | Fault | None:
     found = [name for name, names in TRAINED.items() if all(each in fields for each in names)]
     if len(found) > 1:
         return Fault("two-shapes", f"holds the fields of {' and of '.join(found)}")
+    if found == ["messages"] and _is_from_and_value(fields["messages"]):
+        return "sharegpt"
     if found and found != ["text"]:
         return found[0]
     if any(all(name in fields for name in names) for names in PREFERENCES):
@@ -57,6 +69,15 @@ def shape_of(fields: Fields) -> str | Fault | None:
     if "instruction" in fields and any(name in fields for name in OUTPUTS):
         return "alpaca"
     return None if _lacks_question_or_answer(fields) else "question-answer"
+
+
+def _is_from_and_value(messages: Any) -> bool:
+    return (
+        isinstance(messages, list)
+        and bool(messages)
+        and isinstance(messages[0], dict)
+        and "from" in messages[0]
+    )
 
 
 def _lacks_question_or_answer(fields: Fields) -> bool:

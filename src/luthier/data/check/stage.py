@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from luthier.data.check.across import compare_rows
 from luthier.data.check.answers import check_answers, check_personal
+from luthier.data.check.as_training import read_row
 from luthier.data.check.characters import check_characters, mojibake_repair
 from luthier.data.check.contamination import CONTAMINATION, NEAR_LEAK, Suites, suite_files
 from luthier.data.check.index import IndexWriter, ViewReader, split_of
-from luthier.data.check.kinds import Fault
+from luthier.data.check.kinds import KINDS, Fault
 from luthier.data.check.measure import Measure
 from luthier.data.check.repair import WORTHLESS
-from luthier.data.check.shapes import unused_fields
+from luthier.data.check.shapes import KIND_OF, unused_fields
 from luthier.data.check.source import Record, Source, parse_record
 from luthier.data.check.store import FindingStore
 from luthier.data.check.tools import check_tools
@@ -33,6 +34,7 @@ from luthier.floor.errors import EnvironmentFault, UsageError
 from luthier.floor.log import Listener, Silent
 from luthier.floor.stop import StopFlag
 from luthier.text.row_files import find_files
+from luthier.text.rows import Row
 
 if TYPE_CHECKING:
     from luthier.data.check.lengths import LengthMeter
@@ -199,9 +201,11 @@ class _Pass:
         view = view_of(parsed.fields) if parsed.fields is not None else None
         if isinstance(view, View):
             faults += view.faults
-            faults += state.judge(view, record.line, source.path)
             for check_row in CHECKS:
                 faults += check_row(view)
+            if not any(KINDS[fault.kind].severity == "error" for fault in faults):
+                faults += state.read(view, record.line, source.path)
+            faults += state.judge(view, record.line)
             is_empty = any(fault.kind in WORTHLESS for fault in faults)
             self._compare_later(number, record, view, is_empty=is_empty, split=state.split)
         elif view is not None:
@@ -231,20 +235,31 @@ class _FileState:
 
     split: int
     rows: int = 0
-    shape: str = ""
+    kind: str = ""
+    first_shape: str = ""
+    is_export_told: bool = False
 
     def __post_init__(self) -> None:
         self.unused: dict[str, tuple[int, int]] = {}
 
-    def judge(self, view: View, line: int, path: Path) -> Iterator[Fault]:
+    def read(self, view: View, line: int, path: Path) -> Iterator[Fault]:
+        """The row as training reads it, or what it says instead; once a file, where that is to convert it first."""
+        read = read_row(view.fields, f"{path}:{line}")
+        if isinstance(read, Row):
+            view.row = read
+        elif view.shape in KIND_OF:
+            yield read
+        elif not self.is_export_told:
+            self.is_export_told = True
+            yield Fault("other-dialect", f"{view.shape} rows, which training does not read as they are")
+
+    def judge(self, view: View, line: int) -> Iterator[Fault]:
         """What is wrong with a row beside the others of its file."""
-        if not self.shape:
-            self.shape = view.shape
-            if not view.is_trained and view.shape != "preference":
-                what = f"{view.shape} rows, which training does not read as they are"
-                yield Fault("other-dialect", what, f"luthier data convert {path}")
-        elif view.shape != self.shape:
-            yield Fault("mixed-shapes", f"is {view.shape}, and the file began with {self.shape}")
+        kind = view.row.kind if view.row else KIND_OF.get(view.shape, view.shape)
+        if not self.kind:
+            self.kind, self.first_shape = kind, view.shape
+        elif kind != self.kind:
+            yield Fault("mixed-shapes", f"is {view.shape}, and the file began with {self.first_shape}")
         for name in unused_fields(view.fields, view.shape):
             if name in self.unused or len(self.unused) < 50:
                 first, rows = self.unused.get(name, (line, 0))

@@ -10,7 +10,7 @@ from luthier.data.check.kinds import Fault
 from luthier.data.check.places import Path, spell
 from luthier.data.check.view import View
 from luthier.floor.lookup import did_you_mean
-from luthier.text.row_shapes import describe
+from luthier.text.problems import describe
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from luthier.data.check.kinds import Fault
 from luthier.data.check.places import spell
 from luthier.data.check.shapes import is_number_zero_or_one
 from luthier.data.check.view import View
-from luthier.text.row_shapes import describe
+from luthier.text.problems import describe
 
 SYSTEM = ("system", "developer")
 ANSWERS_OF_TOOLS = ("tool", "function")

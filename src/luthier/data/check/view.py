@@ -13,7 +13,8 @@ from luthier.data.check.names import ANSWERS, CONVERSATIONS, INPUTS, OUTPUTS, QU
 from luthier.data.check.places import Path, Text, spell
 from luthier.data.check.shapes import TRAINED, missing_shape, shape_of
 from luthier.data.dedup.wording import Wording
-from luthier.text.row_shapes import describe
+from luthier.text.problems import describe
+from luthier.text.rows import Row
 
 Fields = Mapping[str, Any]
 UNREAD = ("wrong-type", "missing-field", "unknown-role")
@@ -34,6 +35,8 @@ class View:
     prompt: str | None = None
     answer: str = ""
     faults: list[Fault] = field(default_factory=list)
+    row: Row | None = None
+    """The row as training reads it, once it has been asked."""
 
     def wording(self) -> Wording:
         """What deduplication compares: the texts, and of a conversation all that decides what is learnt of it."""
@@ -57,8 +60,8 @@ class View:
         return not any(fault.kind in UNREAD for fault in self.faults)
 
     @property
-    def is_trained(self) -> bool:
-        """Whether training reads rows of this shape as they are."""
+    def is_plain(self) -> bool:
+        """Whether it is of a shape of the guide, whose fields are texts and nothing else."""
         return self.shape in TRAINED
 
 
@@ -76,11 +79,11 @@ def view_of(fields: Fields) -> View | list[Fault]:
 
 def _read_pair(view: View) -> None:
     """Prompt and completion, or under the names that other dialects have for them."""
-    if view.shape == "prompt_completion" and isinstance(view.fields["prompt"], list):
-        what = f"'prompt' is {describe(view.fields['prompt'])}, not text"
-        view.faults.append(Fault("wrong-type", what, "put all turns into 'messages'"))
-        return
     asked, answered = _sides(view)
+    if view.is_plain and any(_are_messages(view.fields[name]) for name in (*asked, answered)):
+        view.prompt = _side(view, (asked[0],), view.fields[asked[0]], is_answer=False)
+        view.answer = _side(view, (answered,), view.fields[answered], is_answer=True)
+        return
     asked_texts = [text for name in asked if (text := _take(view, (name,))) is not None]
     answer = _take(view, (answered,))
     view.prompt = "\n".join(asked_texts)
@@ -91,6 +94,10 @@ def _read_pair(view: View) -> None:
             view.faults.append(_nothing("empty-answer", answered, answer))
     if asked_texts and not any(map(str.strip, asked_texts)):
         view.faults.append(_nothing("empty-prompt", asked[0], asked_texts[0]))
+
+
+def _are_messages(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
 
 
 def _sides(view: View) -> tuple[list[str], str]:
@@ -195,7 +202,7 @@ def _take(view: View, path: Path) -> str | None:
     if isinstance(value, str):
         view.texts.append(Text(path, value))
         return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and not view.is_trained:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and not view.is_plain:
         return str(value)  # the number that answers a question: conversion writes it as text
     view.faults.append(Fault("wrong-type", f"{spell(path)!r} is {describe(value)}, not text"))
     return None
