@@ -1,6 +1,5 @@
 """The numbers of the page are those of the store."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from luthier.data.survey.languages import count_languages
 from luthier.data.survey.lengths import count_lengths
 from luthier.data.survey.ngrams import FrequentRuns, count_ngrams, words_of
 from luthier.data.survey.origins import text_of
+from luthier.data.survey.pairs import GONE
 from luthier.data.survey.stage import survey
 from luthier.floor.errors import EnvironmentFault
 from luthier.tokens.store import StoreWriter, TokenStore
@@ -195,24 +195,35 @@ def test_pairs_come_from_a_deduplication_of_the_same_files(
     assert found.leaks.pairs[0].row.endswith("test.jsonl:1")
 
 
-def test_pairs_come_from_what_the_preparation_dropped(tiny_base: Path, tmp_path: Path) -> None:
-    recipe, report = prepared(tiny_base, tmp_path, pairs(4))
-    (file,) = report.files
-    entry = {
-        "stage": "deduplicated",
-        "reason": "near",
-        "origin": f"{file}:2",
-        "repeats": f"{file}:1",
-        "jaccard": 0.9,
-    }
-    gone = entry | {"origin": f"{file}:99"}
-    path = tmp_path / "dropped.jsonl"
-    path.write_text("".join(json.dumps(each) + "\n" for each in (entry, gone)))
-    found = survey(recipe, report.model_copy(update={"dropped_file": str(path)}), title="rows").repeats
-    assert found.found == 2
-    assert found.pairs[0].likeness == "Jaccard 0.900"
-    assert found.pairs[0].text == "What is number 0?\nIt is 0."
-    assert found.pairs[1].other_text == "(the row is not there any more)"
+def test_repeats_are_those_that_the_preparation_left_out(tiny_base: Path, tmp_path: Path) -> None:
+    rows = [*pairs(10), pairs(10)[3]]
+    recipe, report = prepared(tiny_base, tmp_path, rows, dedup={"kind": "exact"})
+    found = survey(recipe, report, title="rows").repeats
+    assert (found.found, found.told) == (1, "Left out while the rows were prepared.")
+    (pair,) = found.pairs
+    assert (pair.row.rpartition(":")[2], pair.other.rpartition(":")[2]) == ("4", "11")
+    assert (pair.kind, pair.likeness) == ("exact repeat", "Jaccard 1.000")
+    assert pair.text == pair.other_text == "What is number 3?\nIt is 3."
+    Path(next(iter(report.files))).unlink()
+    assert survey(recipe, report, title="rows").repeats.pairs[0].text == GONE
+
+
+@pytest.mark.parametrize(("found", "became"), [("warn", "still trained on"), ("drop", "were left out")])
+def test_leaks_are_those_that_the_preparation_found(
+    tiny_base: Path, tmp_path: Path, found: str, became: str
+) -> None:
+    question = "Which river of the north runs through the old town and turns the wheel of the mill at night?"
+    rows = [*pairs(6), {"prompt": question, "completion": "That one."}]
+    suite = write_rows(tmp_path / "suite.jsonl", [{"prompt": question, "completion": "The other."}])
+    leaks = {"suites": [str(suite)], "found": found}
+    recipe, report = prepared(tiny_base, tmp_path, rows, leaks=leaks, validation_fraction=0.0)
+    seen = survey(recipe, report, title="rows").leaks
+    assert seen.found == 1
+    assert became in seen.told
+    (pair,) = seen.pairs
+    assert pair.row == f"{suite}:1"
+    assert pair.other.endswith(":7")
+    assert question in pair.text
 
 
 def test_the_text_of_a_row_is_all_that_it_says() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from luthier.data.survey.origins import read_fields, text_of
+from luthier.data.survey.origins import Fields, read_fields, text_of
 from luthier.floor.stop import StopFlag
 from luthier.reports.data import DataReport
 from luthier.reports.dedup import DedupReport
+from luthier.reports.leaks import LeakFindings, LeakPair
 from luthier.reports.survey import LikePair, LikePairs
 
 SHOWN = 20
@@ -20,102 +21,128 @@ MOST_REPORTS = 200
 MOST_REPORT_BYTES = 32 * 2**20
 # Where `luthier data dedup` writes unless it is told otherwise.
 DEDUP_FOLDER = Path("outputs/dedup")
-STAGES = {"deduplicated": "repeats", "leaks": "leaks"}
-NO_REPEATS = "No search for repeats is part of this preparation, and none of these files is known: luthier data dedup FILE --show"
-# With --against, it shows leaks alone.
-HOW_TO_KEEP = {"repeats": "repeat it with --show and without --against", "leaks": "repeat it with --show"}
+GONE = "(the row is not there any more)"
+NO_REPEATS = "Repeats were not looked for: data.dedup.kind=near leaves them out, luthier data dedup FILE --show shows them."
 NO_LEAKS = (
-    "No search for leaks is part of this preparation, and none of these files is known: "
-    "luthier data dedup FILE --against TEST --show"
+    "Leaks were not looked for: data.leaks.validation=true and data.leaks.suites=[FILE] look for them, "
+    "luthier data dedup FILE --against TEST --show as well."
 )
+BECAME = {
+    "warn": "These rows are still trained on: data.leaks.found=drop leaves them out.",
+    "drop": "These rows were left out.",
+    "refuse": "",
+}
+# With --against, `luthier data dedup --show` keeps the pairs that leak alone.
+HOW_TO_KEEP = {True: "repeat it with --show", False: "repeat it with --show and without --against"}
+
+
+def find_repeats(report: DataReport, stop: StopFlag) -> LikePairs:
+    """Repeats that the preparation left out; if it looked for none, those of a deduplication of the same files."""
+    if any(books.stage == "deduplicated" for books in report.ledger):
+        return _dropped_pairs(Path(report.dropped_file), stop)
+    return _dedup_pairs(report, are_leaks=False) or LikePairs(pairs=[], found=0, told=NO_REPEATS)
+
+
+def find_leaks(report: DataReport) -> LikePairs:
+    """Leaks that the preparation found; if it looked for none, those of a deduplication of the same files."""
+    if report.leaks is not None:
+        return _leak_pairs(report.leaks)
+    return _dedup_pairs(report, are_leaks=True) or LikePairs(pairs=[], found=0, told=NO_LEAKS)
 
 
 @dataclass
-class _Found:
-    """Pairs of one kind: the first of them, and how many there are."""
+class _Dropped:
+    """Rows that were left out as repeats: the first of them, and how many there are."""
 
     count: int = 0
     first: list[dict[str, Any]] = field(default_factory=list)
 
 
-def find_pairs(report: DataReport, stop: StopFlag) -> tuple[LikePairs, LikePairs]:
-    """Repeats and leaks: from the rows that the preparation dropped, else from reports of deduplications of the same files."""
-    dropped = _dropped_pairs(Path(report.dropped_file))
-    stages = {books.stage for books in report.ledger}
-    origins = [
-        origin
-        for found in dropped.values()
-        for each in found.first
-        for origin in (each["origin"], each["other"])
+def _dropped_pairs(path: Path, stop: StopFlag) -> LikePairs:
+    """From the file of dropped rows, whose lines name the row that stays; the texts from the files of the rows."""
+    dropped = _Dropped()
+    if path.is_file():
+        with open(path, encoding="utf-8") as file:
+            for entry in map(json.loads, file):
+                if entry["stage"] == "deduplicated":
+                    dropped.count += 1
+                    dropped.first += [entry] if len(dropped.first) < SHOWN else []
+    texts = read_fields([each[key] for each in dropped.first for key in ("origin", "repeats")], stop)
+    pairs = [
+        LikePair(
+            kind=each["reason"],
+            likeness=_jaccard(each["jaccard"]),
+            row=each["repeats"],
+            text=_text(texts, each["repeats"]),
+            other=each["origin"],
+            other_text=_text(texts, each["origin"]),
+        )
+        for each in dropped.first
     ]
-    texts = read_fields(origins, stop)
-    made = {kind: [_pair(each, texts) for each in found.first] for kind, found in dropped.items()}
-    kept = {kind: found.count for kind, found in dropped.items()}
-    told = {"repeats": NO_REPEATS, "leaks": NO_LEAKS}
-    for stage, kind in STAGES.items():
-        if stage in stages:
-            told[kind] = "Found while the rows were prepared; the row on the right was left out."
+    return LikePairs(pairs=pairs, found=dropped.count, told="Left out while the rows were prepared.")
+
+
+def _text(texts: dict[str, Fields], origin: str) -> str:
+    return text_of(texts[origin])[:TEXT_SHOWN] if origin in texts else GONE
+
+
+def _leak_pairs(findings: LeakFindings) -> LikePairs:
+    counts = [each for each in (findings.suites, findings.validation) if each]
+    found = sum(each.rows_leaking for each in counts)
+    looked = " and ".join(
+        name
+        for name, each in (("suites", findings.suites), ("validation rows", findings.validation))
+        if each is not None
+    )
+    told = (
+        f"Training rows that hold a question of {looked}. {BECAME[findings.found] if found else ''}".strip()
+    )
+    pairs = [
+        LikePair(
+            kind=each.kind,
+            likeness=_likeness(each),
+            row=each.against,
+            text=each.against_text[:TEXT_SHOWN],
+            other=each.row,
+            other_text=each.text[:TEXT_SHOWN],
+        )
+        for each in findings.pairs[:SHOWN]
+    ]
+    return LikePairs(pairs=pairs, found=found, told=told)
+
+
+def _likeness(pair: LeakPair) -> str:
+    if pair.run_words is not None:
+        return f"{pair.run_words} words in a row"
+    return "" if pair.jaccard is None else _jaccard(pair.jaccard)
+
+
+def _jaccard(value: float) -> str:
+    return f"Jaccard {value:.3f}"
+
+
+def _dedup_pairs(report: DataReport, *, are_leaks: bool) -> LikePairs | None:
+    """From the newest report of a deduplication that looked for them; None if there is none."""
     for name, dedup in _dedup_reports(report):
-        for kind in ("repeats", "leaks"):
-            pairs = [each for each in dedup.pairs if each.kind.startswith("against") == (kind == "leaks")]
-            is_of_kind = bool(dedup.against) or kind == "repeats"
-            if made[kind] or not is_of_kind:
-                continue
-            kept[kind] = sum(
-                rows
-                for what, rows in dedup.dropped.items()
-                if what.startswith("against") == (kind == "leaks")
+        if are_leaks and not dedup.against:
+            continue
+        pairs = [
+            LikePair(
+                kind=each.kind,
+                likeness=_jaccard(each.jaccard),
+                row=each.repeats,
+                text=each.repeated_text[:TEXT_SHOWN],
+                other=each.row,
+                other_text=each.text[:TEXT_SHOWN],
             )
-            shown = "" if pairs or not kept[kind] else f" It holds no pair of them: {HOW_TO_KEEP[kind]}."
-            told[kind] = f"Found by luthier data dedup, as {name} says.{shown}"
-            made[kind] = [
-                LikePair(
-                    kind=each.kind, likeness=f"Jaccard {each.jaccard:.3f}", row=each.repeats, text=each.repeated_text,
-                    other=each.row, other_text=each.text,
-                )
-                for each in pairs[:SHOWN]
-            ]  # fmt: skip
-    repeats, leaks = (
-        LikePairs(pairs=made[kind], found=kept[kind], told=told[kind]) for kind in ("repeats", "leaks")
-    )
-    return repeats, leaks
-
-
-def _dropped_pairs(path: Path) -> dict[str, _Found]:
-    """The lines of dropped rows that name the row which they repeat."""
-    found = {kind: _Found() for kind in STAGES.values()}
-    if not path.is_file():
-        return found
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            entry = json.loads(line)
-            kind = STAGES.get(entry["stage"])
-            other = entry.get("repeats") or entry.get("against")
-            if kind is None or not isinstance(other, str):
-                continue
-            found[kind].count += 1
-            if len(found[kind].first) < SHOWN:
-                found[kind].first.append(entry | {"other": other})
-    return found
-
-
-def _pair(entry: dict[str, Any], texts: dict[str, dict[str, Any]]) -> LikePair:
-    def text(origin: str) -> str:
-        fields = texts.get(origin)
-        return text_of(fields)[:TEXT_SHOWN] if fields else "(the row is not there any more)"
-
-    jaccard, run = entry.get("jaccard"), entry.get("run_words")
-    likeness = (
-        f"Jaccard {jaccard:.3f}" if isinstance(jaccard, float) else f"{run} words in a row" if run else ""
-    )
-    return LikePair(
-        kind=str(entry.get("kind") or entry["reason"]),
-        likeness=likeness,
-        row=entry["other"],
-        text=text(entry["other"]),
-        other=entry["origin"],
-        other_text=text(entry["origin"]),
-    )
+            for each in dedup.pairs
+            if each.kind.startswith("against") == are_leaks
+        ]
+        found = sum(rows for kind, rows in dedup.dropped.items() if kind.startswith("against") == are_leaks)
+        lacks = "" if pairs or not found else f" It holds no pair of them: {HOW_TO_KEEP[are_leaks]}."
+        told = f"Found by luthier data dedup, as {name} says.{lacks}"
+        return LikePairs(pairs=pairs[:SHOWN], found=found, told=told)
+    return None
 
 
 def _dedup_reports(report: DataReport) -> Iterator[tuple[str, DedupReport]]:

@@ -17,7 +17,7 @@ from luthier.data.survey.languages import count_languages
 from luthier.data.survey.lengths import count_lengths
 from luthier.data.survey.ngrams import count_ngrams
 from luthier.data.survey.origins import read_fields
-from luthier.data.survey.pairs import find_pairs
+from luthier.data.survey.pairs import find_leaks, find_repeats
 from luthier.data.survey.roles import count_roles
 from luthier.data.survey.trained import StoredText, choose_sample, within_budget
 from luthier.floor.log import Listener, Silent
@@ -74,7 +74,6 @@ def survey(
     languages, languages_told = count_languages(text.trained(row) for row in sample)
     ngrams = count_ngrams(_told_texts(work, text, sample))
     roles, roles_told = _roles(work, partial(encode_ids, tokenizer))
-    repeats, leaks = find_pairs(report, work.stop)
     return DataSurvey(
         title=title,
         fingerprint=train.fingerprint,
@@ -91,8 +90,8 @@ def survey(
         roles_told=roles_told,
         languages=languages,
         languages_told=languages_told,
-        repeats=repeats,
-        leaks=leaks,
+        repeats=find_repeats(report, work.stop),
+        leaks=find_leaks(report),
         ngrams=ngrams,
         sample_rows=len(sample),
         sample_of="all" if len(sample) == train.rows else "some",
