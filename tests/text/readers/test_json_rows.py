@@ -41,6 +41,18 @@ def test_lines_under_the_other_name_are_lines(tmp_path: Path) -> None:
     assert [origin for origin, _ in records] == [":1", ":2"]
 
 
+def test_objects_spread_over_lines_are_read_one_after_the_other(tmp_path: Path) -> None:
+    content = json.dumps({"a": 1}, indent=2) + "\n" + json.dumps({"a": [2]}, indent=2)
+    records, faults = read(write(tmp_path, "rows.json", content.encode()))
+    assert records == [("#row 1", {"a": 1}), ("#row 2", {"a": [2]})]
+    assert not faults
+
+
+def test_a_broken_line_is_told_by_its_number(tmp_path: Path) -> None:
+    _, faults = read(write(tmp_path, "rows.json", b'{"a": 1}\n{"a": \n'))
+    assert [place for place, _, _ in faults] == [":2"]
+
+
 BAD_ARRAYS = {
     "cut_off": (b'[{"a": 1}, {"a": ', ":1", "data-trunc", "the file ends inside record 2"),
     "no_end": (b'[{"a": 1}', ":1", "data-trunc", "ends before its array does"),

@@ -51,19 +51,27 @@ def _fault_of_head(head: bytes, path: Path) -> LineFault | None:
 
 
 def read_json_values(path: Path, problems: Problems) -> Iterator[Record]:
-    """The objects of an array, one at a time, however large it is; a file that begins with no `[` is read by lines."""
+    """The objects of an array, one at a time, however large it is; or objects spread over lines, or one a line."""
     try:
         with open_stream(path) as file:
             head = file.peek(HEAD_BYTES)[:HEAD_BYTES]
             check_head(head, path)
-            if head.removeprefix(UTF8_BOM).lstrip(SPACE).startswith(b"["):
-                return (yield from _read_array(path, file, problems))
+            if _is_spread(head.removeprefix(UTF8_BOM).lstrip(SPACE)):
+                return (yield from _read_objects(path, file, problems))
     except LineFault as fault:
         return problems.add(str(path), fault)
     return (yield from read_json_lines(path, problems))
 
 
-def _read_array(path: Path, file: Stream, problems: Problems) -> Iterator[Record]:
+def _is_spread(head: bytes) -> bool:
+    """Whether what a file begins with is an array, or an object that its first line does not hold whole."""
+    first, line_end, _ = head.partition(b"\n")
+    return head.startswith(b"[") or bool(
+        head.startswith(b"{") and line_end and not first.rstrip().endswith(b"}")
+    )
+
+
+def _read_objects(path: Path, file: Stream, problems: Problems) -> Iterator[Record]:
     if file.peek(3).startswith(UTF8_BOM):
         file.read(len(UTF8_BOM))
     piece = None
