@@ -200,6 +200,13 @@ def test_a_system_message_makes_messages(tmp_path: Path) -> None:
     assert roles == ["system", "user", "assistant"]
 
 
+def test_null_leaves_a_field_out_of_the_request(tmp_path: Path) -> None:
+    with endpoint(well) as server:
+        settings = {"max_tokens": None, "max_completion_tokens": 9}
+        synth(make_task(tmp_path, server.address, seeds=["rivers"], sampling=Sampling(0.5, 9, settings)))
+    assert set(server.asked[0].body) == {"model", "messages", "temperature", "max_completion_tokens"}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from luthier.reports.survey import Lengths
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 760, 220, 52, 34, 22
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 760, 240, 64, 48, 26
 TICKS = 5
 
 
@@ -59,7 +59,7 @@ def _axis_x(lengths: Lengths, slot: float) -> list[Markup]:
         x = LEFT + number * slot
         parts.append(
             Markup('<text class="tick" x="{:.1f}" y="{}">{:,}</text>').format(
-                x, HEIGHT - BOTTOM + 15, lengths.bins[number].low - 1
+                x, HEIGHT - BOTTOM + 19, lengths.bins[number].low - 1
             )
         )
     parts.append(

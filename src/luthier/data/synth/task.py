@@ -18,8 +18,9 @@ class Sampling:
     more: dict[str, Any] = field(default_factory=dict)
 
     def fields(self) -> dict[str, Any]:
-        """The request's fields; what was said by its own name wins."""
-        return {"temperature": self.temperature, "max_tokens": self.answer_tokens} | self.more
+        """The request's fields; what was said by its own name wins, and null leaves a field out."""
+        said = {"temperature": self.temperature, "max_tokens": self.answer_tokens} | self.more
+        return {name: value for name, value in said.items() if value is not None}
 
 
 @dataclass(frozen=True)
