@@ -163,6 +163,7 @@ ROWS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.lists(ROWS, max_size=8))
 def test_the_books_balance_and_a_copy_needs_no_second_repair(rows: list[Any]) -> None:

@@ -3,6 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.cli.workshop import question_rows
 from tests.data.check.planting import find, write
 from tests.law.source import ROOT
@@ -29,6 +31,7 @@ def test_the_folded_repeats_of_banking77_are_counted() -> None:
     assert found["duplicate"] + found["conflict"] + found["duplicate-prompt"] == 2
 
 
+@pytest.mark.slow
 def test_the_bundled_rows_have_no_error() -> None:
     found = find(ROOT / "data" / "train.jsonl", ROOT / "data" / "eval" / "test.jsonl")
     assert [finding for finding in found if finding.severity == "error"] == []
