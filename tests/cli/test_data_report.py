@@ -58,6 +58,7 @@ def test_a_run_is_reported_by_its_name(folder: Path) -> None:
     done = luthier(folder, "data", "report", "--run", "outputs/runs/one")
     assert done.code == 0, done.err
     assert "page       outputs/data-report/run-one.html" in done.out
+    assert luthier(folder, "data", "report", "outputs/runs/one", "--dry-run").out.startswith("train ")
     assert "<h1>run one</h1>" in (folder / "outputs" / "data-report" / "run-one.html").read_text()
 
 

@@ -35,6 +35,7 @@ def data_report(
     from luthier.floor.files import write_text
     from luthier.floor.stop import StopFlag, listen_for_stop
 
+    words, run = run_or_recipe(words, run)
     with (
         open_data(words, run, Split.TRAIN, verb="data report") as opened,
         listen_for_stop(StopFlag()) as stop,
@@ -51,6 +52,13 @@ def data_report(
         facts = found.model_dump(mode="json", exclude={"rows"})
         return show_json({"page": str(page_path) if page_path else None, **facts})
     return show(survey_text(found, page_path))
+
+
+def run_or_recipe(words: list[str] | None, run: str | None) -> tuple[list[str] | None, str | None]:
+    """A first word that is a folder, or `latest`, is a run; recipes are files."""
+    if run is None and words and (words[0] == "latest" or Path(words[0]).is_dir()):
+        return words[1:], words[0]
+    return words, run
 
 
 def title_of(words: list[str] | None, run: str | None) -> str:
