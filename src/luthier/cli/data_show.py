@@ -58,7 +58,7 @@ def data_show(
     words: Words = None,
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Show what this run was or will be trained on.", show_default=False)] = None,
     row: Annotated[int | None, typer.Option("--row", metavar="N", help="The row of this number, counted from 0.", show_default=False)] = None,
-    origin: Annotated[str | None, typer.Option("--origin", metavar="FILE:LINE", help="What came of this line.", show_default=False)] = None,
+    origin: Annotated[str | None, typer.Option("--origin", metavar="FILE:LINE", help="What came of this line, or of 'FILE#row N'.", show_default=False)] = None,
     step: Annotated[int | None, typer.Option("--step", metavar="N", help="The micro-batches of this optimizer step, counted from 1.", show_default=False)] = None,
     sample: Annotated[int | None, typer.Option("--sample", metavar="N", help="So many rows, drawn by the recipe's seed.", show_default=False)] = None,
     split: Annotated[Split, typer.Option("--split", help="The rows to train on, or those to validate on.")] = Split.TRAIN,
