@@ -87,6 +87,17 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, name: str) -> None:
         assert said in what
 
 
+def test_lines_behind_one_that_is_no_text_are_judged(tmp_path: Path) -> None:
+    content = b"q,a\nx,\xff\nv,w\n" + b"y" * (LONGEST_LINE_BYTES * 2) + b"\na,\0\nt,u\n"
+    records, faults = read(write(tmp_path, "rows.csv", content))
+    assert records == [(":3", {"q": "v", "a": "w"}), (":6", {"q": "t", "a": "u"})]
+    assert [(place, code) for place, code, _ in faults] == [
+        (":2", "data-enc"),
+        (":4", "data-line"),
+        (":5", "data-csv"),
+    ]
+
+
 def test_rows_beside_bad_ones_are_read(tmp_path: Path) -> None:
     content = b'q,a\n"x"y,z\nragged\nv,w\n'
     records, faults = read(write(tmp_path, "rows.csv", content))

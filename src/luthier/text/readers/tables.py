@@ -7,6 +7,7 @@ would take a stray quotation mark for the opening of a field that goes on to the
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from luthier.floor.units import format_bytes
 from luthier.text.json_lines import HEAD_BYTES, LONGEST_LINE_BYTES, UTF8_BOM, check_head, decode_line
@@ -16,6 +17,7 @@ from luthier.text.readers.record import Record
 
 SEPARATORS = {".tsv": "\t", ".tab": "\t"}
 MOST_COLUMNS = 10_000
+SKIP_BYTES = 2**20
 SHOWN_NAMES = 8
 
 
@@ -32,33 +34,40 @@ def read_table(path: Path, problems: Problems) -> Iterator[Record]:
 
 
 class _Lines:
-    """The lines of a table as text, with their ends, and the number of the last one that was given out."""
+    """The lines of a table as text, with their ends, and the number of the last one that was given out.
+
+    A line that cannot be given out is a LineFault; the next one follows all the same.
+    """
 
     def __init__(self, path: Path, file: Stream) -> None:
         self.number = 0
         self._path = path
         self._file = file
 
-    def __iter__(self) -> Iterator[str]:
-        while line := self._file.readline(LONGEST_LINE_BYTES + 1):
-            self.number += 1
-            if len(line) > LONGEST_LINE_BYTES:
-                raise LineFault("data-line", f"the line is longer than {format_bytes(LONGEST_LINE_BYTES)}")
-            if (nul_at := line.find(b"\0")) >= 0:
-                raise LineFault(
-                    "data-csv", f"a NUL byte at byte {nul_at + 1}; the file is damaged or no text"
-                )
-            yield decode_line(line.removeprefix(UTF8_BOM) if self.number == 1 else line, self._path)
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(LONGEST_LINE_BYTES + 1)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        if len(line) > LONGEST_LINE_BYTES:
+            while line and not line.endswith(b"\n"):
+                line = self._file.readline(SKIP_BYTES)
+            raise LineFault("data-line", f"the line is longer than {format_bytes(LONGEST_LINE_BYTES)}")
+        if (nul_at := line.find(b"\0")) >= 0:
+            raise LineFault("data-csv", f"a NUL byte at byte {nul_at + 1}; the file is damaged or no text")
+        return decode_line(line.removeprefix(UTF8_BOM) if self.number == 1 else line, self._path)
 
 
 def _read_rows(path: Path, lines: _Lines, problems: Problems) -> Iterator[Record]:
     csv.field_size_limit(LONGEST_LINE_BYTES)
-    texts = iter(lines)
-    header_line = next(texts, "")
+    header_line = next(lines, "")
     separator = SEPARATORS.get(ending_of(path)) or (
         ";" if ";" in header_line and "," not in header_line else ","
     )
-    rows = csv.reader(_with_first(header_line, texts), delimiter=separator, strict=True)
+    rows = csv.reader(_WithFirst(header_line, lines), delimiter=separator, strict=True)
     header: list[str] | None = None
     while True:
         start = lines.number if header is None else lines.number + 1
@@ -69,6 +78,11 @@ def _read_rows(path: Path, lines: _Lines, problems: Problems) -> Iterator[Record
             if header is None:
                 raise LineFault("data-csv", what) from fault
             problems.add(f"{path}:{start}", LineFault("data-csv", what))
+            continue
+        except LineFault as fault:
+            if header is None or fault.code == "data-archive":
+                raise
+            problems.add(f"{path}:{lines.number}", fault)
             continue
         if values is None:
             return
@@ -83,9 +97,19 @@ def _read_rows(path: Path, lines: _Lines, problems: Problems) -> Iterator[Record
             yield f"{path}:{start}", dict(zip(header, values, strict=True))
 
 
-def _with_first(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+class _WithFirst:
+    """A line that was looked at, and those behind it; goes on after a fault, as a generator would not."""
+
+    def __init__(self, first: str, rest: _Lines) -> None:
+        self._first: str | None = first
+        self._rest = rest
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        first, self._first = self._first, None
+        return next(self._rest) if first is None else first
 
 
 def _checked(header: list[str]) -> list[str]:
