@@ -115,7 +115,7 @@ def test_a_repaired_copy_is_written_beside_its_ledger_and_told(
         ([], 2, "no file to check"),
         (["rows.jsonl", "--fix"], 2, "--fix without a place"),
         (["rows.jsonl", "--out", "x"], 2, "--out without --fix"),
-        (["rows.jsonl", "--max-length", "512"], 2, "no tokenizer is named"),
+        (["rows.jsonl", "--max-length", "512"], 2, "there is no tokenizer"),
         (["rows.jsonl", "--tokenizer", "./nowhere"], 4, "mdl-missing"),
         (["rows.jsonl", "--recipe", "nowhere"], 2, "cfg-file"),
         (["nothing.jsonl"], 3, "data-missing"),
@@ -144,6 +144,28 @@ def test_a_recipe_gives_files_tokenizer_and_length(
         "the recipe's length is among those whose cost is shown"
     )
     assert "lengths were not measured" not in shown
+
+
+def test_a_recipe_whose_base_is_not_here_still_has_its_rows_checked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "mine.yaml").write_text("model_name: ./nowhere\ndataset_path: rows.jsonl\n")
+    assert run_command(["data", "check", "--recipe", "mine.yaml"]) == 1
+    said = capsys.readouterr()
+    assert "[broken-json]" in said.out
+    assert "lengths were not measured" in said.out
+    assert "warning: lengths cannot be measured: the model './nowhere'" in said.err
+
+
+def test_the_suites_of_a_recipe_are_looked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder / "suite.jsonl", [GOOD])
+    recipe = {
+        "model": {"name": "./nowhere"},
+        "data": {"path": "clean.jsonl", "leaks": {"suites": ["suite.jsonl"]}},
+    }
+    (folder / "mine.yaml").write_text(json.dumps(recipe))
+    assert run_command(["data", "check", "--recipe", "mine.yaml"]) == 1
+    assert "clean.jsonl:1: error: asks the same as suite.jsonl:1" in capsys.readouterr().out
 
 
 def test_a_tokenizer_shows_what_every_length_costs(

@@ -46,7 +46,7 @@ def data_check(
     from luthier.data.check.stage import check, find_inputs
     from luthier.floor.stop import StopFlag, listen_for_stop
 
-    check_options(fix=fix, out=out, max_length=max_length, has_tokenizer=bool(tokenizer or recipe))
+    check_options(fix=fix, out=out)
     screen = Screen()
     task = task_of(paths, recipe, tokenizer, max_length)
     task = replace(task, against=(*task.against, *(against or ())))
@@ -63,19 +63,17 @@ def data_check(
         raise typer.Exit(1)
 
 
-def check_options(*, fix: bool, out: Path | None, max_length: int | None, has_tokenizer: bool) -> None:
+def check_options(*, fix: bool, out: Path | None) -> None:
     """Raise UsageError for options that only make sense together."""
     from luthier.floor.errors import UsageError
 
-    where = "the command line"
     if fix != (out is not None):
         what = (
             "--fix without a place for the copies" if fix else "--out without --fix: nothing would be written"
         )
-        raise UsageError("usage", what, where=where, fix="Give both: --fix --out outputs/checked")
-    if max_length is not None and not has_tokenizer:
-        what = f"--max-length {max_length} counts tokens, and no tokenizer is named"
-        raise UsageError("usage", what, where=where, fix="Name one: --tokenizer embedded, or --recipe RECIPE")
+        raise UsageError(
+            "usage", what, where="the command line", fix="Give both: --fix --out outputs/checked"
+        )
 
 
 def task_of(
@@ -100,7 +98,10 @@ def task_of(
         folder = find_model(tokenizer)
         measure = replace(task.measure, tokenizer=folder) if task.measure else Measure(folder)
         task = replace(task, measure=measure)
-    if max_length is not None and task.measure:
+    if max_length is not None:
+        if task.measure is None:
+            what = f"--max-length {max_length} counts tokens, and there is no tokenizer"
+            raise UsageError("usage", what, where="the command line", fix="Name one: --tokenizer NAME")
         task = replace(task, measure=replace(task.measure, max_length=max_length))
     return task
 
@@ -113,6 +114,7 @@ def from_recipe(name: str) -> "CheckTask":
     from luthier.data.check.stage import CheckTask
     from luthier.data.sources import is_hub_id, source_configs
     from luthier.data.tokenizer import find_tokenizer
+    from luthier.floor.errors import ModelError
     from luthier.text.row_files import find_files
 
     resolved = load_recipe(name)
@@ -129,7 +131,11 @@ def from_recipe(name: str) -> "CheckTask":
         else:
             files += find_files(Path(path), pattern)
     suites = tuple(Path(suite) for suite in data.leaks.suites)
-    tokenizer = find_tokenizer(resolved.recipe)
+    try:
+        tokenizer = find_tokenizer(resolved.recipe)
+    except ModelError as fault:  # rows can be judged without it, but for their length
+        tell(f"warning: lengths cannot be measured: {fault.what}")
+        tokenizer = None
     measure = Measure(tokenizer, data.max_length, data.template, data.train_on) if tokenizer else None
     return CheckTask(tuple(files), suites, measure)
 
