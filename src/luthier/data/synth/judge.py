@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luthier.data.check.answers import REFUSAL
 from luthier.data.synth.places import one_file
 from luthier.data.synth.task import Checks
 from luthier.floor.errors import DataError, EnvironmentFault, UsageError
@@ -18,14 +19,8 @@ NOT_ANSWERED = "refused by the endpoint"
 # Chance made these; another try may not. A refusal or a cut answer would come again.
 WORTH_ASKING_AGAIN = frozenset({EMPTY, FAILED})
 MOST_SCHEMA_BYTES = 2**20
-# How assistants begin a refusal; an answer that quotes one later on is none.
-REFUSAL = re.compile(
-    r"\W*(?:i(?:['’]m| am) (?:very |really |truly )?(?:sorry|afraid)\b[^.!?\n]{0,40}?[,.;:!]? *(?:but )?(?:as an ai\b|i (?:can(?:no|['’])t|am (?:not able|unable)|won['’]t))"
-    r"|(?:sorry|unfortunately|i apologi[sz]e)\b[^.!?\n]{0,40}?[,.;:!]? *(?:but )?(?:as an ai\b|i (?:can(?:no|['’])t|am (?:not able|unable)|won['’]t))"
-    r"|i (?:can(?:no|['’])t|am (?:not able|unable) to|won['’]t) (?:help|assist|comply|fulfil?l|provide|answer|do that|create|generate|write)\b"
-    r"|as an? (?:ai\b|artificial intelligence|(?:large )?language model))",
-    re.IGNORECASE,
-)
+# An answer that begins so speaks of itself; further on it may be a quotation.
+AS_AI = re.compile(r"\W*as an? (?:ai\b|artificial intelligence|(?:large )?language model)", re.IGNORECASE)
 FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
 
 
@@ -53,7 +48,7 @@ class Judge:
         text = record["text"].strip()
         if record["finish_reason"] == "length":
             return Ruling(TRUNCATED)
-        if record["refusal"] or record["finish_reason"] == "content_filter" or REFUSAL.match(text):
+        if record["refusal"] or record["finish_reason"] == "content_filter" or _is_refusal(text):
             return Ruling(REFUSED, detail=(record["refusal"] or text)[:200])
         if not text:
             return Ruling(EMPTY)
@@ -72,6 +67,10 @@ class Judge:
         for wrong in self._schema.iter_errors(value):
             return Ruling(FAILED, detail=f"{wrong.json_path}: {wrong.message}"[:200])
         return Ruling(None, value)
+
+
+def _is_refusal(text: str) -> bool:
+    return bool(REFUSAL.match(text) or AS_AI.match(text))
 
 
 def _refuse_constant(name: str) -> None:
