@@ -142,6 +142,12 @@ def test_the_budget_is_never_passed_and_the_next_one_goes_on(tmp_path: Path) -> 
     assert len(server.asked) == 6
 
 
+def test_a_budget_that_allows_nothing_is_said_to(tmp_path: Path) -> None:
+    with endpoint(well) as server, pytest.raises(UsageError, match="most-tokens 50 allows no prompt"):
+        synth(make_task(tmp_path, server.address, most_tokens=50))
+    assert not server.asked
+
+
 def test_tokens_that_nobody_counted_are_guessed_and_said_to_be(tmp_path: Path) -> None:
     with endpoint(lambda asked, before: Reply(usage={"prompt_tokens": "many"})) as server:
         listener = Recorder()

@@ -78,6 +78,8 @@ def synth(task: SynthTask, *, listener: Listener | None = None, stop: StopFlag |
         asyncio.run(_ask(session, key, listener, stop))
         if not journal.answers and session.unanswered:
             raise no_answers(task.endpoint, session.last_problem)
+        if not journal.answers:
+            raise _no_budget(task)
         askings = read_askings(task.seeds, rows=task.rows)
         form = prompts.form(task.form)
         books = settle(task, form, prompts, journal, askings, listener=listener, stop=stop)
@@ -181,6 +183,15 @@ def _report(
         output_sha256=sha256_of(places.rows),
         journal=str(places.journal),
         dropped_file=str(places.dropped),
+    )
+
+
+def _no_budget(task: SynthTask) -> UsageError:
+    return UsageError(
+        "usage",
+        f"--most-tokens {task.most_tokens} allows no prompt: one answer may take {task.sampling.answer_tokens:,}",
+        where="--most-tokens",
+        fix="Allow more, or shorter answers: --answer-tokens. What all would cost: --dry-run",
     )
 
 
