@@ -260,6 +260,24 @@ NAMES = st.sampled_from(
         {name for shape in SHAPES for name in shape.fields} | {"role", "content", "from", "value", "function"}
     )
 )
+HOSTILE = {
+    "nested_arguments": ('{"a": ' * 900 + "1" + "}" * 900, "nested deeper than 64"),
+    "half_a_pair": ('{"a": "\\ud800"}', "half of a surrogate pair"),
+    "nan": ('{"a": NaN}', "NaN is not JSON"),
+    "a_key_twice": ('{"a": 1, "a": 2}', "occurs twice"),
+    "cut_off": ('{"a": ', "arguments is no JSON"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_arguments_are_judged_as_strictly_as_lines(name: str) -> None:
+    arguments, said = HOSTILE[name]
+    call = {"function": {"name": "f", "arguments": arguments}}
+    with pytest.raises(LineFault) as caught:
+        read({"messages": [{"role": "assistant", "tool_calls": [call]}]})
+    assert said in caught.value.what
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),

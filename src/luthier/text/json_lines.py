@@ -101,6 +101,18 @@ def parse_object(line: bytes, *, is_ended: bool, path: Path) -> dict[str, Any]:
     return value
 
 
+def parse_inner(text: str, place: str) -> Any:
+    """The value of JSON that stands as text inside of JSON, as strictly judged as a line. Raises LineFault naming `place`."""
+    check_depth(text.encode("utf-8", "surrogatepass"))
+    try:
+        value = _DECODER.decode(text)
+    except json.JSONDecodeError as fault:
+        shown = repr(text if len(text) <= 40 else text[:37] + "...")
+        raise LineFault("data-field", f"{place} is no JSON: {shown}") from fault
+    _check_surrogates(value)
+    return value
+
+
 def check_depth(line: bytes) -> None:
     """Raise LineFault (data-depth) if brackets nest too deep; brackets inside strings do not count."""
     if line.count(b"[") + line.count(b"{") <= DEEPEST_NESTING:

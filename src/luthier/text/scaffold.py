@@ -7,7 +7,6 @@ writes runs from the end of the header it is given (`add_generation_prompt`) to 
 Works on characters only; chat.py turns them into tokens and compares with the second way.
 """
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,7 +107,7 @@ def build_scaffold(full: str, turns: Sequence[RenderedTurn], holes: Sequence[Hol
 
 def _span(full: str, turn: RenderedTurn, holes: Sequence[Hole], ends: Ends) -> Span:
     # Some templates end every text with a token of its own, which is not there where more turns follow.
-    shared = len(os.path.commonprefix([full, turn.after]))
+    shared = _shared_length(full, turn.after)
     mine = [placeholder(number) for number, hole in enumerate(holes) if hole.message == turn.message]
     written = full[len(turn.before) : shared]
     if not full.startswith(turn.before) or any(each not in written for each in mine):
@@ -122,6 +121,12 @@ def _span(full: str, turn: RenderedTurn, holes: Sequence[Hole], ends: Ends) -> S
     if shared < len(turn.after) and ends.pattern.search(turn.after[said_end:]):
         raise LineFault("data-mask", UNSTABLE, fix=UNSTABLE_FIX)
     raise LineFault("data-template", UNENDED, fix=UNENDED_FIX)
+
+
+def _shared_length(left: str, right: str) -> int:
+    """How many first characters two texts share."""
+    differs = (at for at, (here, there) in enumerate(zip(left, right, strict=False)) if here != there)
+    return next(differs, min(len(left), len(right)))
 
 
 def _filling(text: str, at: int, hole: Hole, literal: str) -> str | None:

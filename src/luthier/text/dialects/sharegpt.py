@@ -1,6 +1,5 @@
 """Read ShareGPT rows and their variants: turns of from/value or role/content under one of several keys, with tools or without."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from luthier.text.dialects.turns import (
     read_role,
     read_weight,
 )
+from luthier.text.json_lines import parse_inner
 from luthier.text.problems import LineFault
 
 LISTS = ("conversations", "conversation", "items", "messages")
@@ -77,8 +77,5 @@ def _turn(turn: Mapping[str, Any], number: int, where: str, choices: Choices) ->
 
 def _calls(text: str, where: str) -> list[dict[str, Any]]:
     """The calls in a turn. Raises LineFault if they are not the JSON that they should be."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as fault:
-        raise LineFault("data-field", f"{where} is a call that is no JSON") from fault
+    value = parse_inner(text, f"{where}, a call,")
     return [need_object(call, where) for call in (value if isinstance(value, list) else [value])]

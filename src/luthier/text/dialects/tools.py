@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from luthier.text.dialects.turns import need_object
+from luthier.text.json_lines import parse_inner
 from luthier.text.problems import LineFault, describe
 from luthier.text.row import ToolCall
 
@@ -35,12 +36,7 @@ def call_text(call: Mapping[str, Any], where: str) -> str:
 
 def parse_arguments(arguments: Any, where: str) -> Any:
     """The value of arguments that are JSON text, or the arguments themselves. Raises LineFault (data-field)."""
-    if not isinstance(arguments, str):
-        return arguments
-    try:
-        return json.loads(arguments)
-    except (ValueError, RecursionError) as fault:
-        raise LineFault("data-field", f"{where}.arguments is no JSON: {describe(arguments)}") from fault
+    return parse_inner(arguments, f"{where}.arguments") if isinstance(arguments, str) else arguments
 
 
 def read_tools(record: Mapping[str, Any]) -> str:
@@ -55,10 +51,7 @@ def read_tools(record: Mapping[str, Any]) -> str:
     if isinstance(value, str):
         if not value.strip():
             return ""
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as fault:
-            raise LineFault("data-field", f"{name} is text that is no JSON: {describe(value)}") from fault
+        value = parse_inner(value, name)
     if not isinstance(value, list):
         raise LineFault("data-field", f"{name} is {describe(value)}, not a list")
     tools = [_read_tool(need_object(tool, f"{name}[{at}]"), f"{name}[{at}]") for at, tool in enumerate(value)]
