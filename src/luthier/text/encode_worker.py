@@ -68,6 +68,7 @@ def read_texts(stream: IO[bytes], count: int, size: int) -> list[str]:
 
 
 def main() -> None:
+    """Answer requests until nobody asks any more."""
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     (size,) = COUNT.unpack(requests.read(COUNT.size))
     tokenizer = Tokenizer.from_str(requests.read(size).decode())
