@@ -97,7 +97,9 @@ def test_a_row_that_was_cut_says_what_it_lost(folder: Path) -> None:
     write_rows(folder / "rows.jsonl", [{"prompt": "p", "completion": "x" * 20}])
     done = show(folder, "--row", "0", "data.max_length=10", "data.overlong=truncate")
     assert "10 tokens, 8 trained; cut to fit data.max_length: 13 tokens lost, 13 of them trained" in done.out
-    facts = show(folder, "--row", "0", "data.max_length=10", "data.overlong=truncate", "--json").json["rows"][0]
+    facts = show(folder, "--row", "0", "data.max_length=10", "data.overlong=truncate", "--json").json["rows"][
+        0
+    ]
     assert (facts["tokens_lost"], facts["trained_tokens_lost"]) == (13, 13)
 
 

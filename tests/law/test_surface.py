@@ -16,6 +16,10 @@ SURFACE: dict[str, set[str]] = {
     "data dedup": COMMON
     | {"--against", "--out", "--threshold", "--exact-only"}
     | {"--dry-run", "--overwrite", "--show"},
+    "data leaks": COMMON | {"--threshold", "--no-near", "--pairs"},
+    "data split": COMMON
+    | {"--out", "--validation", "--test", "--group-by", "--stratify-by", "--seed"}
+    | {"--overwrite", "--dry-run"},
     "data show": COMMON | {"--run", "--row", "--origin", "--step", "--sample", "--split", "--tokens"},
     "data report": COMMON | {"--run", "--out", "--dry-run"},
     "data synth": COMMON

@@ -9,8 +9,10 @@ import typer
 from luthier.cli.data_check import data_check
 from luthier.cli.data_report import data_report
 from luthier.cli.data_show import data_show
+from luthier.cli.data_split import data_split
 from luthier.cli.data_synth import synth
 from luthier.cli.dedup import dedup
+from luthier.cli.leaks import leaks
 from luthier.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -118,6 +120,8 @@ def convert(
 
 data.command("check")(data_check)
 data.command("dedup")(dedup)
+data.command("leaks")(leaks)
+data.command("split")(data_split)
 data.command("show")(data_show)
 data.command("report")(data_report)
 data.command("synth")(synth)

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from luthier.reports.base import Report
+
 LeakKind = Literal["exact", "folded", "near", "run"]
 
 
@@ -66,3 +68,17 @@ class LeakFindings(BaseModel):
     """Against the validation rows; null if they were not looked at."""
     pairs: list[LeakPair]
     """The first of them."""
+
+
+class LeaksReport(Report):
+    """Questions of one set that stand in the rows of another."""
+
+    files: dict[str, str]
+    """Every file of rows, with its SHA-256."""
+    against: dict[str, str]
+    """Every file whose questions were looked for, with its SHA-256."""
+    threshold: float | None
+    """The Jaccard from which two questions are near; null if nothing near was looked for."""
+    counts: LeakCounts
+    pairs: list[LeakPair]
+    """The first pairs, as many as were asked for."""

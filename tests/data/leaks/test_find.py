@@ -81,6 +81,14 @@ def test_wording_that_many_questions_share_tells_nothing() -> None:
     assert found.counts.boilerplate_runs == 13  # the runs of eight words in twenty
 
 
+def test_a_question_in_common_wording_throughout_is_found_where_the_whole_of_it_stands() -> None:
+    preamble = question(6, 20)
+    against = [pair(number, f"{preamble} {'[' * number}") for number in range(20)]  # brackets are no words
+    rows = [pair(98, "x", f"so: {preamble} ["), pair(99, f"{' '.join(preamble.split()[:19])} and more")]
+    found = find_leaks(rows, against, threshold=None)
+    assert {each.row for each in found.pairs} == {"a.jsonl:98"}
+
+
 def test_a_system_message_that_all_rows_share_is_no_question() -> None:
     def chat(number: int, asked: str) -> Row:
         turns = (Message("system", question(8, 30)), Message("user", asked), Message("assistant", "yes"))

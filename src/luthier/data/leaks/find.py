@@ -17,7 +17,7 @@ import numpy as np
 
 from luthier.data.dedup.sketch import Sketcher, choose_bands, find_engine
 from luthier.data.dedup.wording import jaccard, shingles_of, tokens_of
-from luthier.data.leaks.index import BATCH_QUESTIONS, MOST_QUESTIONS_OF_RUN, Keys, QuestionIndex
+from luthier.data.leaks.index import BATCH_QUESTIONS, Keys, QuestionIndex
 from luthier.data.leaks.picture import cut, cut_around
 from luthier.data.leaks.words import (
     FEWEST_RUN_WORDS,
@@ -167,7 +167,7 @@ class LeakSearch:
         """Questions that share enough runs of eight words: a run of 13 holds six of them."""
         hashes: list[Keys] = [self.index.run_hashes.hash(words) for words in bodies]
         row_of_T = np.repeat(np.arange(len(bodies)), [len(each) for each in hashes])
-        places, others = self.index.runs.meets(np.concatenate(hashes), most=MOST_QUESTIONS_OF_RUN)
+        places, others = self.index.runs.meets(np.concatenate(hashes), most=MOST_CANDIDATES)
         found: list[list[int]] = [[] for _ in bodies]
         if not len(places):
             return found
@@ -206,7 +206,8 @@ class LeakSearch:
 
     def _run(self, body: list[str], other: int) -> Match | None:
         words = words_of(self.index.question(other))
-        run = shared_run(body, words, min(RUN_WORDS, max(FEWEST_RUN_WORDS, len(words))))
+        fewest = len(words) if self.index.is_common_G[other] else min(RUN_WORDS, len(words))
+        run = shared_run(body, words, max(FEWEST_RUN_WORDS, fewest))
         return Match(other, "run", run=run) if run else None
 
     def _pair(self, row: Row, match: Match) -> LeakPair:

@@ -131,9 +131,11 @@ class QuestionIndex:
             questions.append(np.full(len(runs[-1]), number))
             sketches.add(text)
         self.folded = Lookup.of(np.array(folded, dtype=np.uint64), np.arange(len(folded)))
-        self.runs, self.boilerplate_runs = _without_boilerplate(runs, questions)
-        telling_G = np.bincount(self.runs.questions, minlength=len(folded))
-        self.hits_needed_G = np.minimum(np.array(most_hits, dtype=np.int64), telling_G)
+        chosen = _Runs.choose(runs, questions)
+        self.runs, self.boilerplate_runs = chosen.lookup, chosen.boilerplate
+        self.is_common_G = chosen.tell_G == 0
+        """Questions in the set's own wording throughout: only the whole of one tells anything."""
+        self.hits_needed_G = np.clip(chosen.tell_G, 1, np.maximum(np.array(most_hits, dtype=np.int64), 1))
         self.signatures_GK, self.bands = sketches.close()
 
     def _keep(self, text: str, origin: str) -> None:
@@ -145,14 +147,33 @@ class QuestionIndex:
         self._text_starts.append(self._text_starts[-1] + len(content))
 
 
-def _without_boilerplate(runs: list[Keys], questions: list[Numbers]) -> tuple[Lookup, int]:
-    """The runs that tell a question, and how many others there are."""
-    if not runs:
-        return Lookup(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)), 0
-    found = Lookup.of(np.concatenate(runs), np.concatenate(questions))
-    _, places, counts = np.unique(found.keys, return_inverse=True, return_counts=True)
-    tells = (counts <= MOST_QUESTIONS_OF_RUN)[places]
-    return Lookup(found.keys[tells], found.questions[tells]), int((counts > MOST_QUESTIONS_OF_RUN).sum())
+@dataclass(frozen=True)
+class _Runs:
+    """The runs that questions are found by."""
+
+    lookup: Lookup
+    tell_G: Numbers
+    """How many runs of a question tell it from the others."""
+    boilerplate: int
+    """How many runs tell nothing."""
+
+    @classmethod
+    def choose(cls, runs: list[Keys], questions: list[Numbers]) -> "_Runs":
+        """Of each question the runs that few others have; of one whose runs are all common, the rarest one."""
+        if not runs:
+            none = np.empty(0, dtype=np.int64)
+            return cls(Lookup.of(np.empty(0, dtype=np.uint64), none), none, 0)
+        found = Lookup.of(np.concatenate(runs), np.concatenate(questions))
+        _, places, counts = np.unique(found.keys, return_inverse=True, return_counts=True)
+        questions_with_run = counts[places]
+        is_kept = questions_with_run <= MOST_QUESTIONS_OF_RUN
+        tell_G = np.bincount(found.questions[is_kept], minlength=len(runs))
+        by_question = np.lexsort((questions_with_run, found.questions))
+        is_first = np.diff(found.questions[by_question], prepend=-1) != 0
+        rarest = by_question[is_first]
+        is_kept[rarest[tell_G[found.questions[rarest]] == 0]] = True
+        kept = Lookup(found.keys[is_kept], found.questions[is_kept])
+        return cls(kept, tell_G, int((counts > MOST_QUESTIONS_OF_RUN).sum()))
 
 
 class _Sketches:

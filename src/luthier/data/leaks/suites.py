@@ -79,19 +79,17 @@ def _records(file: Path, problems: Problems) -> Iterator[Record]:
 
 
 def questions_in(fields: dict[str, Any], origin: str, depth: int = 0) -> Iterator[str]:
-    """What a record asks: by its shape, by the field that asks, or in the lists that it holds."""
+    """What a record asks: by its shape, by the field that asks, and in the lists of objects that it holds."""
+    if depth == 0 and (question := _by_shape(fields, origin)):
+        yield question
+        return
     named = {name.lower(): value for name, value in fields.items() if isinstance(name, str)}
     for name in ASKING:
         if isinstance(value := named.get(name), str) and value.strip():
             yield value
             break
-    else:
-        if depth == 0 and (question := _by_shape(fields, origin)):
-            yield question
-            return
-    parts = [part for value in fields.values() if isinstance(value, list) for part in value]
-    if depth < DEEPEST and any(isinstance(part, dict) for part in parts):
-        for part in parts:
+    for value in fields.values() if depth < DEEPEST else ():
+        for part in value if isinstance(value, list) else ():
             if isinstance(part, dict):
                 yield from questions_in(part, origin, depth + 1)
 

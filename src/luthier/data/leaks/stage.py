@@ -1,0 +1,83 @@
+"""Look for leaks between two sets of files, and report them."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier.data.leaks.find import find_leaks
+from luthier.data.leaks.suites import read_suites, suite_files
+from luthier.floor.errors import UsageError
+from luthier.floor.files import sha256_of
+from luthier.floor.log import Listener, Silent
+from luthier.floor.stop import StopFlag
+from luthier.reports.leaks import LeaksReport
+from luthier.reports.provenance import gather_provenance
+from luthier.text.rows import FileSet, Row, read_rows_of
+
+VERSION = 1
+ROWS_BETWEEN_TALK = 2000
+
+
+@dataclass(frozen=True)
+class LeaksTask:
+    """Rows to look at, the files whose questions are looked for, and how."""
+
+    rows: Path
+    against: tuple[Path, ...]
+    threshold: float | None
+    pairs_shown: int
+
+
+def look_for_leaks(
+    task: LeaksTask, *, listener: Listener | None = None, stop: StopFlag | None = None
+) -> LeaksReport:
+    """Find the rows that hold a question of the other set.
+
+    Raises DataError naming every row that cannot be read, UsageError if a file is on both sides.
+    """
+    listener, stop = listener or Silent(), stop or StopFlag()
+    started = time.perf_counter()
+    files = suite_files([task.rows], by_recipe=False)
+    against = suite_files(task.against, by_recipe=False)
+    _check_apart(files, against)
+    sets = [FileSet((file,)) for file in files]
+    leaks = find_leaks(
+        _telling(read_rows_of(sets, "auto"), files, listener),
+        read_suites(against, listener),
+        threshold=task.threshold,
+        most_pairs=task.pairs_shown,
+        stop=stop,
+    )
+    hashes, asked = ({str(file): sha256_of(file) for file in each} for each in (files, against))
+    parts = [VERSION, hashes, asked, task.threshold, task.pairs_shown]
+    return LeaksReport(
+        inputs_hash=hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
+        seconds=time.perf_counter() - started,
+        provenance=gather_provenance(),
+        files=hashes,
+        against=asked,
+        threshold=task.threshold,
+        counts=leaks.counts,
+        pairs=leaks.pairs,
+    )
+
+
+def _telling(rows: Iterator[Row], files: Sequence[Path], listener: Listener) -> Iterator[Row]:
+    """The rows, with a word now and then about how far they are; a row's share of the bytes is its characters."""
+    total, done = sum(file.stat().st_size for file in files), 0
+    for number, row in enumerate(rows, start=1):
+        done += sum(map(len, row.texts()))
+        if number % ROWS_BETWEEN_TALK == 0:
+            listener.progress("look for leaks", min(done, total), total, f"{number:,} rows")
+        yield row
+    listener.progress("look for leaks", total, total, "")
+
+
+def _check_apart(files: Sequence[Path], against: Sequence[Path]) -> None:
+    both = {file.resolve() for file in files} & {file.resolve() for file in against}
+    if both:
+        what = f"{min(both)} is on both sides: every row of it would leak into itself"
+        raise UsageError("usage", what, where="the command line", fix="Name each file on one side.")

@@ -1,0 +1,128 @@
+"""Splitting files is a partition, byte for byte, and stays as it is when rows are added."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from luthier.data.split_files import REPORT, SplitTask, split_files
+from luthier.floor.errors import DataError, UsageError
+from luthier.reports.split import SplitReport
+
+SIDES = ("train", "validation", "test")
+
+
+def split(source: Path, out: Path | None, **more: Any) -> SplitReport:
+    shares = more.pop("shares", {"validation": 0.2, "test": 0.3})
+    return split_files(SplitTask((source,), shares, more.pop("seed", 7), out=out, **more))
+
+
+def lines_of(folder: Path) -> dict[str, list[bytes]]:
+    files = {side: folder / f"{side}.jsonl" for side in SIDES}
+    return {
+        side: file.read_bytes().splitlines(keepends=True) if file.exists() else []
+        for side, file in files.items()
+    }
+
+
+def write(path: Path, rows: list[dict[str, str]], *, end: str = "\n") -> Path:
+    path.write_text("\n".join(json.dumps(row) for row in rows) + end, encoding="utf-8")
+    return path
+
+
+some_rows = st.lists(
+    st.fixed_dictionaries({"prompt": st.sampled_from("abcdefgh"), "completion": st.text(max_size=3)}),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(max_examples=40)
+@given(some_rows, st.integers(0, 9), st.sampled_from(["", "\n", "\n\n"]))
+def test_a_split_is_a_partition_in_order_and_no_question_is_on_two_sides(
+    rows: list[dict[str, str]], seed: int, end: str
+) -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        source = write(folder / "in.jsonl", rows, end=end)
+        report = split(source, folder / "out", seed=seed)
+        found = lines_of(folder / "out")
+        lines = [line + b"\n" for line in source.read_bytes().split(b"\n") if line.strip()]
+        assert Counter(line for side in found.values() for line in side) == Counter(lines)
+        for side in found.values():
+            places = iter(lines)
+            assert all(line in places for line in side), "the order stays"
+        prompts = [{json.loads(line)["prompt"] for line in side} for side in found.values()]
+        assert sum(map(len, prompts)) == len(set.union(*prompts))
+        assert {name: side.rows for name, side in report.sides.items()} == {
+            name: len(side) for name, side in found.items()
+        }
+        assert report.rows_in == len(rows)
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_rows_that_are_added_change_no_side(tmp_path: Path) -> None:
+    rows = [{"prompt": f"q{number}", "completion": "a"} for number in range(300)]
+    split(write(tmp_path / "few.jsonl", rows[100:]), tmp_path / "few")
+    split(write(tmp_path / "all.jsonl", rows), tmp_path / "all")
+    few, everything = lines_of(tmp_path / "few"), lines_of(tmp_path / "all")
+    assert all(set(few[side]) <= set(everything[side]) for side in SIDES)
+
+
+def test_groups_and_strata_come_from_any_field(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"q{n}", "completion": "a", "who": f"w{n % 30}", "topic": "xy"[n % 2]} for n in range(600)
+    ]
+    source = write(tmp_path / "in.jsonl", rows)
+    report = split(source, tmp_path / "grouped", group_by="who")
+    who = [{json.loads(line)["who"] for line in side} for side in lines_of(tmp_path / "grouped").values()]
+    assert sum(map(len, who)) == report.keys == 30
+    report = split(source, tmp_path / "stratified", stratify_by="topic")
+    assert report.strata == {name: {"train": 150, "validation": 60, "test": 90} for name in "xy"}
+
+
+def test_the_report_is_written_last_and_says_where_everything_lies(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", [{"text": f"row {n}"} for n in range(50)])
+    report = split(source, tmp_path / "out")
+    assert SplitReport.read(tmp_path / "out" / REPORT) == report
+    assert report.sides["train"].file == str(tmp_path / "out" / "train.jsonl")
+    assert sorted(os.listdir(tmp_path / "out")) == [REPORT, "test.jsonl", "train.jsonl", "validation.jsonl"]
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", [{"text": f"row {n}"} for n in range(50)])
+    assert split(source, None).rows_in == 50
+    assert os.listdir(tmp_path) == ["in.jsonl"]
+
+
+def test_files_that_are_there_stay_unless_asked_and_a_source_always(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", [{"text": f"row {n}"} for n in range(50)])
+    split(source, tmp_path / "out")
+    with pytest.raises(UsageError, match="is there already"):
+        split(source, tmp_path / "out")
+    split(source, tmp_path / "out", overwrite=True)
+    with pytest.raises(UsageError, match="is read and would be written over"):
+        split(tmp_path / "out" / "train.jsonl", tmp_path / "out", overwrite=True)
+
+
+def test_a_faulty_line_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "a"}\n{"text": \n{"text": "c"}\n')
+    with pytest.raises(DataError) as caught:
+        split(source, tmp_path / "out")
+    assert caught.value.where == f"{source}:2"
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_table_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("prompt,completion\na,b\n")
+    with pytest.raises(UsageError, match="is no file of JSON lines"):
+        split(tmp_path / "in.csv", tmp_path / "out")
