@@ -110,6 +110,7 @@ def test_a_line_beyond_the_limit_is_told_and_the_next_one_read_in_bounded_memory
         b'{"conversations": {}}',
         b'{"prompt": [], "chosen": 5, "rejected": {}}',
         b'{"input": 5, "preferred_output": [], "non_preferred_output": "x"}',
+        b'{"prompt": "x", "chosen": "y", "rejected": "z", "preferred_output": []}',
         b'{"instruction": null, "output": null}',
         b'{"question": {}, "answer": []}',
         b'{"text": {"text": "x"}}',
@@ -118,7 +119,7 @@ def test_a_line_beyond_the_limit_is_told_and_the_next_one_read_in_bounded_memory
         b"{}",
         b"null",
     ],
-    ids=range(18),
+    ids=range(19),
 )  # fmt: skip
 def test_hostile_rows_are_findings_with_a_place(hostile: bytes, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"

@@ -129,7 +129,7 @@ def _read_conversation(view: View) -> None:
 def _read_preference(view: View) -> None:
     """Two answers to one prompt; the better one is what the row answers."""
     fields = view.fields
-    if "preferred_output" in fields:
+    if all(name in fields for name in ("input", "preferred_output", "non_preferred_output")):
         asked, better, worse = ("input", "messages"), "preferred_output", "non_preferred_output"
         inner = fields["input"]
         if not isinstance(inner, Mapping) or "messages" not in inner:
