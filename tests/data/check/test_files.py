@@ -3,12 +3,15 @@
 import gzip
 import json
 import resource
+import signal
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from luthier.data.check.stage import CheckTask, check
-from luthier.floor.errors import DataError, UsageError
+from luthier.floor.errors import DataError, Interrupted, UsageError
+from luthier.floor.stop import StopFlag
 from tests.data.check.planting import GOOD, find, kinds, pair, places, write
 
 LINE = json.dumps(GOOD).encode()
@@ -147,3 +150,16 @@ def test_files_of_one_split_repeat_and_of_two_splits_leak(tmp_path: Path) -> Non
     assert leaks == [(str(one), 1), (str(two), 2)]
     assert f"{test}:1" in next(each.message for each in found if each.kind == "leak")
     assert {each.severity for each in found if each.kind == "leak"} == {"error"}
+
+
+def test_a_check_that_is_asked_to_stop_ends_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    path = write(tmp_path / "rows.jsonl", [pair(str(n)) for n in range(1500)])
+    stop = StopFlag()
+    stop.set(signal.SIGINT)
+    with pytest.raises(Interrupted, match="interrupted"), check(CheckTask((path,)), stop=stop):
+        pass
+    assert list((tmp_path / "scratch").iterdir()) == []

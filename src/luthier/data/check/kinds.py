@@ -83,7 +83,7 @@ KINDS: dict[str, Kind] = {
     "refusal": Kind("warning", "answers that refuse", "keep it only if the model is to refuse this"),
     "boilerplate": Kind("warning", "answers that speak as an AI model", "rewrite the answer, or remove the row"),
     "repetition": Kind("warning", "answers that repeat themselves", "look at the row: a model learns to loop from it"),
-    "personal": Kind("note", "texts with personal data or secrets", "see: luthier prepare RECIPE data.clean.personal=mask"),
+    "personal": Kind("note", "texts with personal data or secrets", "mask them in training: data.clean.personal.action=mask"),
     # Across rows
     "duplicate": Kind("warning", "rows that are there already", "keep one (--fix), or: luthier data dedup FILE", DROPPED),
     "duplicate-prompt": Kind("note", "prompts that are there already", "look whether one answer is enough"),
