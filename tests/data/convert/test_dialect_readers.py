@@ -234,3 +234,14 @@ def test_mt_bench_questions_without_a_reference_are_counted(tmp_path: Path) -> N
     ]
     assert report.conversations.dropped == {"no reference answer": 1}
     check_books(report)
+
+
+def test_an_answer_of_weight_0_is_no_completion(tmp_path: Path) -> None:
+    record = {
+        "messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "5", "weight": 0}]
+    }
+    with pytest.raises(DataError) as caught:
+        rows_of(tmp_path, [record], form="prompt_completion")
+    assert any("weight 0" in problem for problem in caught.value.problems)
+    rows, _ = rows_of(tmp_path, [record])
+    assert rows[0]["messages"][1]["weight"] == 0

@@ -30,7 +30,7 @@ def settle(reading: Reading, form: Form, books: ConversionBooks) -> list[dict[st
     rows: list[dict[str, Any]] = []
     kept: set[int] = set()
     reasons = dict(reading.dropped)
-    nothing = EMPTY if form == "text" else NO_PAIR
+    why = nothing = EMPTY if form == "text" else NO_PAIR
     books.threads.came_in += len(reading.threads) + reading.threads_dropped.total()
     books.threads.dropped += reading.threads_dropped
     threads = [limit_to_form(trim(thread, reasons), form, reasons) for thread in reading.threads]
@@ -39,7 +39,8 @@ def settle(reading: Reading, form: Form, books: ConversionBooks) -> list[dict[st
         row = make_row(turns, form)
         if row is None:
             unsaid = form == "prompt_completion" and turns and not turns[-1].weight
-            books.threads.dropped[NOT_LEARNT if unsaid else nothing] += 1
+            why = NOT_LEARNT if unsaid else nothing
+            books.threads.dropped[why] += 1
             reasons |= {number: OF_DROPPED for turn in turns for number in turn.numbers}
             continue
         key = _keys(turns)[-1]
@@ -53,7 +54,7 @@ def settle(reading: Reading, form: Form, books: ConversionBooks) -> list[dict[st
                 books.notes.update(turn.notes)
                 kept.update(turn.numbers)
     books.threads.kept += len(rows)
-    _enter(reading, rows, kept, reasons, books, nothing)
+    _enter(reading, rows, kept, reasons, books, why)
     return rows
 
 
