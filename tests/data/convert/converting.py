@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data.convert.stage import Request, convert
-from luthier.text.dialects.turns import Choices
 from luthier.reports.convert import ConvertReport
+from luthier.text.dialects.turns import Choices
 
 FORMATS = Path(__file__).parent / "formats"
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from luthier.data.convert import chatgpt
 from luthier.data.convert.books import ConversionBooks
 from luthier.data.convert.settle import settle
-from luthier.text.dialects.turns import Choices
 from luthier.floor.errors import DataError
+from luthier.text.dialects.turns import Choices
 from tests.data.convert.converting import (
     FORMATS,
     chain,

@@ -7,9 +7,9 @@ from typing import Any, get_args
 import pytest
 
 from luthier.cli.data import Branches, DialectName, Keep, RowForm, Tools
-from luthier.text.dialects import turns
 from luthier.data.convert.dialects import DIALECTS, NAMES, fits_none, recognise
 from luthier.floor.errors import DataError, UsageError
+from luthier.text.dialects import turns
 from tests.data.convert.converting import FORMATS, converted, rows_of, talk
 
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]

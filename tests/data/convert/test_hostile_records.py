@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luthier.data.convert.stage import Request, convert
-from luthier.text.dialects.turns import Choices
 from luthier.floor.errors import DataError
+from luthier.text.dialects.turns import Choices
 from tests.data.convert.converting import FORMATS, check_books
 from tests.data.convert.test_dialect_readers import tree
 
