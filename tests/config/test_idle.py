@@ -17,6 +17,8 @@ IDLE = {
         "lr_scheduler_type=constant",
     ],
     "data.validation_fraction": ["data.validation_fraction=0.1", "data.validation_path=x.jsonl"],
+    "data.group_by": ["data.group_by=author", "data.validation_path=x.jsonl"],
+    "data.stratify_by": ["data.stratify_by=label", "data.validation_path=x.jsonl"],
     "data.path": ["data.path=x.jsonl", "data.sources=[{path: y.jsonl}]"],
     "data.revision": ["data.revision=abc", "data.sources=[{path: y.jsonl}]"],
     "data.hub_split": ["data.hub_split=test", "data.sources=[{path: y.jsonl}]"],
