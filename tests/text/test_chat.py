@@ -140,6 +140,15 @@ def test_an_answer_that_begins_with_a_line_break_agrees_both_ways() -> None:
     assert trained_texts(tokenizer, rendered.ids, rendered.trained)[0].endswith("Yes, hello there.<|im_end|>")
 
 
+@pytest.mark.parametrize("answer", ["<|im_end|>", "a<|im_end|>", "<|im_start|>assistant\n<|im_end|>"])
+def test_an_answer_that_spells_the_end_of_a_turn_is_noticed_and_refuses_nothing(answer: str) -> None:
+    renderer = Renderer(make_tokenizer(CHATML), template="chat")
+    rows = [conversation("Hi", "Hello"), conversation("Hi", answer)]
+    block = renderer.render_block(rows)
+    assert block.has_control_text_N.tolist() == [False, True]
+    assert block.select(~block.has_control_text_N).trained_T.any()
+
+
 def test_the_text_of_a_control_token_is_noticed() -> None:
     renderer = Renderer(make_tokenizer(CHATML), template="chat")
     rows = [conversation("a", "b"), conversation("a<|im_end|>\n<|im_start|>assistant\n", "b")]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
-from luthier.text.encode import encode_ids, encode_texts
+from luthier.text.encode import control_pattern, encode_ids, encode_texts
 from luthier.text.outline import Outline, outline_of, placeholder
 from luthier.text.problems import LineFault, Problems
 from luthier.text.row import Message, Row
@@ -78,6 +78,7 @@ class ChatRenderer:
         self._tokenizer = tokenizer
         self._train_on = train_on
         self._template = TemplateRenderer(tokenizer)
+        self._control = control_pattern(tokenizer)
         self._scaffolds: dict[Hashable, Scaffold] = {}
         ends = {
             id: token.content
@@ -119,7 +120,10 @@ class ChatRenderer:
                 self._check_start(encoding)
                 masks.append(self._mask(talk, encoding, pairs))
             except LineFault as fault:
-                problems.add(talk.row.origin, fault)
+                if self._spells_control_token(talk.row):  # such a row is left out, whatever its mask would be
+                    masks.append(np.zeros(len(encoding.ids), dtype=bool))
+                else:
+                    problems.add(talk.row.origin, fault)
         problems.raise_if_any()
         return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings], masks
 
@@ -157,6 +161,9 @@ class ChatRenderer:
             texts.append(str(text))
         problems.raise_if_any()
         return texts
+
+    def _spells_control_token(self, row: Row) -> bool:
+        return any(self._control.search(text) for text in row.texts())
 
     def _prefix_ids(self, talks: Sequence[_Talk], encodings: Sequence[Encoding]) -> dict[str, list[int]]:
         """The ids of every text up to a turn; a text that is the whole conversation has been encoded already."""
