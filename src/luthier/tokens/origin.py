@@ -3,16 +3,17 @@
 In the pair, `#row` stays with the name of the source, so that the number alone is kept with each row.
 """
 
-import re
-
 ROW = "#row"
-ORIGIN = re.compile(r"(?P<source>.+?)(?::| (?<=#row ))(?P<number>\d+)", re.DOTALL)
 
 
 def split_origin(origin: str) -> tuple[str, int] | None:
     """The source and the number of the line or row in it; None if the text is no origin."""
-    found = ORIGIN.fullmatch(origin)
-    return (found["source"], int(found["number"])) if found and found["number"].isascii() else None
+    source, _, number = origin.rpartition(":")
+    if not _is_count(number):
+        source, _, number = origin.rpartition(" ")
+        if not source.endswith(ROW) or not _is_count(number):
+            return None
+    return (source, int(number)) if source else None
 
 
 def join_origin(source: str, number: int) -> str:
@@ -23,3 +24,7 @@ def join_origin(source: str, number: int) -> str:
 def file_of(source: str) -> str:
     """The file that a source is, or that its rows lie in."""
     return source.removesuffix(ROW)
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and text.isascii()
