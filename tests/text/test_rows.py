@@ -183,7 +183,7 @@ HEADS = {
     "utf_16_little_endian": (GOOD.decode().encode("utf-16-le"), "looks like UTF-16LE"),
     "utf_16_big_endian": (GOOD.decode().encode("utf-16-be"), "looks like UTF-16BE"),
     "utf_32": (GOOD.decode().encode("utf-32"), "the file is UTF-32"),
-    "gzip": (gzip.compress(GOOD), "a gzip archive, not text; unpack it: gunzip"),
+    "gzip": (gzip.compress(GOOD), "a gzip archive, not text; name it so: mv"),
     "xz": (b"\xfd7zXZ\x00rest", "xz archive"),
     "zip": (b"PK\x03\x04rest", "zip archive"),
     "parquet": (b"PAR1rest", "Parquet"),

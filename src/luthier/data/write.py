@@ -88,7 +88,10 @@ def _noting_in(dropped: DroppedRows) -> Callable[[Row, str, Dropped], None]:
 
 
 class _Progress:
-    """Tells how much of the files' bytes is done, a hundred times at most."""
+    """Tells how much of the files' bytes is done, a hundred times at most.
+
+    Packed files hold more characters than bytes: once all bytes are done nothing is told until the end.
+    """
 
     def __init__(self, job: Job) -> None:
         self._listener = job.listener
@@ -99,11 +102,9 @@ class _Progress:
     def count(self, row: Row) -> None:
         self._done += count_characters(row)
         self._rows += 1
-        if self._done >= self._next:
+        if self._next <= self._done < self._total:
             self._next = self._done + self._total // 100
-            self._listener.progress(
-                "prepare", min(self._done, self._total), self._total, f"{self._rows} rows"
-            )
+            self._listener.progress("prepare", self._done, self._total, f"{self._rows} rows")
 
     def end(self) -> None:
         self._listener.progress("prepare", self._total, self._total, f"{self._rows} rows")

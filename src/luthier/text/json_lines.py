@@ -20,13 +20,15 @@ DEEPEST_NESTING = 64
 LONGEST_NUMBER = 308  # digits: 1e308 is the largest power of ten that a double holds
 HEAD_BYTES = 4096
 
+# By its first bytes: what a file is, the ending that says so, and what unpacks it if it has that ending.
 ARCHIVES = {
-    b"\x1f\x8b": ("gzip", "gunzip --keep"),
-    b"\xfd7zXZ\x00": ("xz", "unxz --keep"),
-    b"BZh": ("bzip2", "bunzip2 --keep"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd --keep"),
-    b"PK\x03\x04": ("zip", "unzip"),
+    b"\x1f\x8b": ("gzip", ".gz", "gunzip --keep"),
+    b"\xfd7zXZ\x00": ("xz", ".xz", "unxz --keep"),
+    b"BZh": ("bzip2", ".bz2", "bunzip2 --keep"),
+    b"\x28\xb5\x2f\xfd": ("zstd", ".zst", "unzstd --keep"),
+    b"PK\x03\x04": ("zip", "", "unzip"),
 }
+TABLES = {b"PAR1": ("Parquet", ".parquet"), b"ARROW1": ("Arrow", ".arrow")}
 BYTE_ORDER_MARKS = {b"\xff\xfe\x00\x00": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 UTF8_BOM = b"\xef\xbb\xbf"
 
@@ -66,13 +68,17 @@ def lines_of(file: SupportsReadLine) -> Iterator[tuple[int, bytes, bool]]:
 
 def check_head(head: bytes, path: Path) -> None:
     """Judge a file by its first bytes; raises LineFault for an archive or a text that is not UTF-8."""
-    for magic, (name, command) in ARCHIVES.items():
+    for magic, (name, ending, command) in ARCHIVES.items():
         if head.startswith(magic):
-            raise LineFault(
-                "data-enc", f"the file is a {name} archive, not text; unpack it: {command} {path}"
-            )
-    if head.startswith((b"PAR1", b"ARROW1")):
-        raise LineFault("data-enc", "the file is a Parquet or Arrow table; JSON lines are read here")
+            # Neither gunzip nor a reader takes a packed file whose name does not say that it is packed.
+            is_named_so = path.suffix.lower().endswith(ending)
+            todo = f"unpack it: {command} {path}" if is_named_so else f"name it so: mv {path} {path}{ending}"
+            raise LineFault("data-enc", f"the file is a {name} archive, not text; {todo}")
+    for magic, (name, ending) in TABLES.items():
+        if head.startswith(magic):
+            what = f"the file is a {name} table, not text"
+            todo = "" if path.suffix == ending else f"; name it so: mv {path} {path.with_suffix(ending)}"
+            raise LineFault("data-enc", what + todo)
     for mark, name in BYTE_ORDER_MARKS.items():
         if head.startswith(mark):
             raise LineFault("data-enc", f"the file is {name}, not UTF-8; {_convert(name, path)}")

@@ -53,7 +53,7 @@ class Problems:
 
 
 def describe(value: Any) -> str:
-    """A JSON value for a message: its type, and its content where that is short."""
+    """A value of JSON or of a table for a message: its type, and its content where that is short."""
     if isinstance(value, str):
         return repr(value if len(value) <= 40 else value[:37] + "...")
     if isinstance(value, dict):
@@ -62,4 +62,6 @@ def describe(value: Any) -> str:
         return f"a list of {len(value)}"
     if value is None or isinstance(value, bool):  # asked before numbers: to Python, True is 1
         return str(value).lower().replace("none", "null")
-    return f"the number {value}"
+    if isinstance(value, bytes):
+        return f"{len(value)} raw bytes"
+    return f"the {'number' if isinstance(value, (int, float)) else type(value).__name__} {value}"[:80]

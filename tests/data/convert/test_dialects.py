@@ -68,7 +68,7 @@ def test_a_record_in_no_dialect_is_told_what_it_lacks(
     assert f"{closest} is closest" in what and lacks in what
 
 
-@pytest.mark.parametrize("record", [{}, {"price": 3}, {"uuid": "1", "chat_messages": []}])
+@pytest.mark.parametrize("record", [{}, {"price": 3}, {"uuid": "1", "chats": []}])
 def test_a_record_like_nothing_known_is_told_what_is_known(record: dict[str, Any]) -> None:
     what = fits_none(record).what
     assert all(name in what for name in NAMES)

@@ -52,9 +52,17 @@ DIALECTS = (
 NAMES = tuple(dialect.name for dialect in DIALECTS)
 
 
+FOREIGN = (
+    (("uuid", "chat_messages"), "a conversation of a Claude export"),
+    (("ts", "type", "text"), "a message of a Slack export"),
+    (("guild", "channel", "messages"), "a Discord export"),
+)
+BY_HAND = "Write it as messages of role and content, one conversation a line, and say whose turns are the assistant's."
+
+
 def recognise(record: Mapping[str, Any]) -> Dialect | None:
     """The dialect that a record is in, or None."""
-    if is_preference(record):
+    if is_preference(record) or _foreign(record):
         return None
     return next((dialect for dialect in DIALECTS if not dialect.missing(record)), None)
 
@@ -67,7 +75,7 @@ def named(name: str) -> Dialect:
 def check_fits(record: Mapping[str, Any], dialect: Dialect) -> None:
     """Raise LineFault (data-dialect) if a record is not in the dialect."""
     lacks = dialect.missing(record)
-    if not lacks and not is_preference(record):
+    if not lacks and not is_preference(record) and not _foreign(record):
         return
     other = recognise(record)
     if other is not None:
@@ -82,6 +90,10 @@ def fits_none(record: Mapping[str, Any]) -> LineFault:
     if is_preference(record):
         what = f"is a pair of a better and a worse answer, which is read as it is and needs no conversion; it has: {shown}"
         return LineFault("data-dialect", what)
+    if foreign := _foreign(record):
+        return LineFault(
+            "data-dialect", f"is {foreign}, which is not converted; it has: {shown}", fix=BY_HAND
+        )
     found = closest(record, [Candidate(each.name, each.missing, _lists(each.name)) for each in DIALECTS])
     if found is None:
         return LineFault("data-dialect", f"fits no dialect ({', '.join(NAMES)}); it has: {shown}")
@@ -89,6 +101,15 @@ def fits_none(record: Mapping[str, Any]) -> LineFault:
     return LineFault(
         "data-dialect", f"fits no dialect; {found.name} is closest, but it lacks {lacks}; it has: {shown}"
     )
+
+
+def _foreign(record: Mapping[str, Any]) -> str:
+    """What an object is of another program's export; nothing for all others. Some of them look like a dialect: Slack's have a text."""
+    for names, what in FOREIGN:
+        if all(name in record for name in names):
+            return what
+    first = record["messages"][0] if isinstance(record.get("messages"), list) and record["messages"] else None
+    return "a Telegram export" if isinstance(first, dict) and "from_id" in first else ""
 
 
 def _lists(name: str) -> tuple[str, ...]:

@@ -27,6 +27,11 @@ class Part:
     length_bytes: int
     chunks: Callable[[], Iterator[bytes]]
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is a member of an archive."""
+        return self.place != as_text(self.path)
+
 
 @dataclass(frozen=True)
 class Inputs:

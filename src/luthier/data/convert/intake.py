@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from luthier.floor.log import Listener
 from luthier.text.json_lines import HEAD_BYTES, UTF8_BOM, check_head
 from luthier.text.json_values import Piece, parse_record, split_lines, split_objects
 from luthier.text.problems import LineFault, Problems
+from luthier.text.readers.compressed import is_compressed
+from luthier.text.readers.formats import format_of, read_records
 
 Event = tuple[str, dict[str, Any] | LineFault]
 """Where a record stands, and the record or what is wrong with it."""
 
 RECORDS_LOOKED_AT = 20
+FAULTS_IN_FULL = 100
 LINE_ENDINGS = (".jsonl", ".ndjson")
 SILENT_S = 2.0
 
@@ -26,12 +30,15 @@ def read_events(inputs: Inputs, listener: Listener) -> Iterator[Event]:
     """Every record of every part. Raises DataError where the rest of a part cannot be told apart any more."""
     progress = _Progress(sum(part.length_bytes for part in inputs.parts), listener)
     for part in inputs.parts:
+        if _has_reader(part):
+            yield from _read(part, progress)
+            continue
         pieces, is_by_line = _cut(part, progress)
         for piece in pieces:
             place = f"{part.place}:{piece.line}"
             origin = place if is_by_line else f"{place} (record {piece.number})"
             try:
-                record = parse_record(piece, part.path)
+                record = parse_record(piece, Path(part.place))
             except LineFault as fault:
                 yield origin, fault
                 continue
@@ -42,6 +49,50 @@ def read_events(inputs: Inputs, listener: Listener) -> Iterator[Event]:
                 continue
             yield origin, record
     progress.end()
+
+
+def _has_reader(part: Part) -> bool:
+    """Whether the part is a table, a shard or packed, which training reads as it is, and not JSON, which exports are."""
+    return is_compressed(part.path) or format_of(part.path) not in ("json", "jsonl")
+
+
+def _read(part: Part, progress: "_Progress") -> Iterator[Event]:
+    """The records of such a part, and its faults in their places."""
+    faults = _Faults()
+    for number, (origin, fields) in enumerate(read_records(part.path, faults), start=1):
+        yield from faults.take()
+        yield origin, fields
+        progress.tell(f"{number:,} rows")
+    yield from faults.take()
+    progress.add(part.length_bytes)
+
+
+class _Faults(Problems):
+    """Faults that wait for the next record to be told; of a long run of them, which may be a file, only the number is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: deque[tuple[str, LineFault]] = deque()
+        self._more: Counter[str] = Counter()
+        self._last: dict[str, tuple[str, LineFault]] = {}
+
+    def add(self, origin: str, fault: LineFault) -> None:
+        """Keep the fault of the row that stands at `origin` until it is taken."""
+        self.count += 1
+        if len(self._waiting) < FAULTS_IN_FULL:
+            self._waiting.append((origin, fault))
+            return
+        self._more[fault.code] += 1
+        self._last[fault.code] = (origin, fault)
+
+    def take(self) -> Iterator[Event]:
+        """Every fault since the last time."""
+        while self._waiting:
+            yield self._waiting.popleft()
+        for code, count in self._more.items():
+            yield from itertools.repeat(self._last[code], count)
+        self._more.clear()
+        self._last.clear()
 
 
 def find_dialect(
@@ -73,9 +124,10 @@ def _cut(part: Part, progress: "_Progress") -> tuple[Iterator[Piece], bool]:
     chunks = progress.watched(part.chunks())
     first = next(chunks, b"").removeprefix(UTF8_BOM)
     try:
-        check_head(first[:HEAD_BYTES], part.path)
+        check_head(first[:HEAD_BYTES], Path(part.place))
     except LineFault as fault:
-        raise DataError(fault.code, fault.what, where=part.place) from fault
+        fix = f"Unpack the archive first: unzip {part.path}" if part.is_packed else ""
+        raise DataError(fault.code, fault.what, where=part.place, fix=fix) from fault
     every = itertools.chain([first], chunks)
     bare = first.lstrip()
     line, _, _ = bare.partition(b"\n")
@@ -106,9 +158,17 @@ class _Progress:
     def watched(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
             yield chunk
-            self._done += len(chunk)
-            if time.monotonic() >= self._speaks_at and self._done < self._total:
-                self._listener.progress("convert", self._done, self._total, "bytes")
+            self.add(len(chunk))
+
+    def add(self, done_bytes: int) -> None:
+        """So much more is read."""
+        self._done += done_bytes
+        self.tell("bytes")
+
+    def tell(self, detail: str) -> None:
+        """A word about how far it is, if it is time for one."""
+        if time.monotonic() >= self._speaks_at and self._done < self._total:
+            self._listener.progress("convert", self._done, self._total, detail)
 
     def end(self) -> None:
         if time.monotonic() >= self._speaks_at:

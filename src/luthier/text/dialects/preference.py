@@ -53,6 +53,9 @@ def read(record: Mapping[str, Any], origin: str) -> Row:
     if not asked:
         shared = _shared(chosen, rejected)
         asked, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
+    if not asked and record.get("prompt") is None:
+        what = "lacks 'prompt', and the two answers do not begin with the same question"
+        raise LineFault("data-field", f"{what}; it has: {', '.join(map(str, record))[:200]}")
     return Row("preference", origin, messages=asked, tools=tools, chosen=chosen, rejected=rejected)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from luthier.floor.units import format_bytes
 from luthier.text.problems import LineFault, Problems
 from luthier.text.readers.compressed import is_compressed
 from luthier.text.readers.record import INSTALL_FORMATS, Record, missing_library, row_origin
@@ -21,6 +22,9 @@ BATCH_BYTES = 8 * 2**20
 BUFFER_BYTES = 2**20
 MOST_BATCH_ROWS = 1024
 MOST_COLUMNS = 10_000
+# A row of text packs to some bytes; columns of nulls, or of one value, name a billion of rows in a few hundred bytes.
+MOST_ROWS_A_BYTE = 100
+ROWS_MATTER_FROM = 1_000_000
 MAGIC_ARROW, MAGIC_FEATHER_1 = b"ARROW1", b"FEA1"
 
 
@@ -34,6 +38,7 @@ def read_parquet(path: Path, problems: Problems) -> Iterator[Record]:
     options = {"buffer_size": BUFFER_BYTES, "pre_buffer": False, "page_checksum_verification": True}
     with _faults(path, problems), parquet.ParquetFile(path, **options) as file:
         _check_columns(file.schema_arrow.names)
+        _check_rows(file.metadata.num_rows, path)
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         bytes_a_row = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
         rows = min(max(BATCH_BYTES // max(bytes_a_row, 1), 1), MOST_BATCH_ROWS)
@@ -64,8 +69,10 @@ def read_arrow(path: Path, problems: Problems) -> Iterator[Record]:
 
 
 def _records(path: Path, batches: "Iterator[pyarrow.RecordBatch]") -> Iterator[Record]:
-    number = 0
+    number = declared = 0
     for batch in batches:
+        declared += batch.num_rows
+        _check_rows(declared, path)
         batch.validate(full=True)
         rows = min(max(BATCH_BYTES // max(batch.nbytes // max(batch.num_rows, 1), 1), 1), MOST_BATCH_ROWS)
         for start in range(0, batch.num_rows, rows):
@@ -80,6 +87,13 @@ def _check_columns(names: list[str]) -> None:
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise LineFault("data-table", f"the table names the column {twice[:40]!r} twice")
+
+
+def _check_rows(rows: int, path: Path) -> None:
+    """Raise LineFault for a table that declares more rows than its file could hold: reading them would take days."""
+    length = path.stat().st_size
+    if rows > max(ROWS_MATTER_FROM, MOST_ROWS_A_BYTE * length):
+        raise LineFault("data-table", f"the table declares {rows:,} rows in {format_bytes(length)}: a bomb")
 
 
 def _need_pyarrow(path: Path) -> None:
