@@ -43,6 +43,13 @@ def test_rows_that_ask_the_same_are_on_the_same_side(prompt: str, seed: int) -> 
     assert splitter.side(pair(prompt, "one", 1)) == splitter.side(pair(prompt, "two", 99))
 
 
+@given(prompt=st.sampled_from(["list all files", "ÉTÉ", "2 + 2"]), seed=st.integers(0, 100))
+def test_rows_that_ask_the_same_but_for_case_and_signs_are_on_the_same_side(prompt: str, seed: int) -> None:
+    """The check calls it a leak where they are not."""
+    splitter = by_hash(seed, 0.5)
+    assert splitter.side(pair(prompt)) == splitter.side(pair(f" {prompt.upper()}?!"))
+
+
 def test_conversations_that_begin_the_same_are_on_the_same_side() -> None:
     def chat(question: str, answer: str) -> Row:
         turns = (Message("user", question), Message("assistant", answer), Message("user", answer + "?"))

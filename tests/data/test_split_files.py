@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from luthier.data.check.stage import CheckTask, check
 from luthier.data.split_files import REPORT, SplitTask, split_files
-from luthier.floor.errors import DataError, UsageError
+from luthier.floor.errors import DataError, Interrupted, UsageError
+from luthier.floor.stop import StopFlag
 from luthier.reports.split import SplitReport
 
 SIDES = ("train", "validation", "test")
@@ -126,3 +129,30 @@ def test_a_table_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("prompt,completion\na,b\n")
     with pytest.raises(UsageError, match="is no file of JSON lines"):
         split(tmp_path / "in.csv", tmp_path / "out")
+
+
+def test_what_is_split_has_no_leak_for_the_check_to_find(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": prompt, "completion": str(number)}
+        for number in range(200)
+        for prompt in (f"What is {number}", f"what is {number}?")
+    ]
+    source = write(tmp_path / "in.jsonl", rows)
+    split(source, tmp_path / "out")
+    with check(CheckTask((tmp_path / "out",))) as checked:
+        assert "leak" not in checked.store.counts
+
+
+def test_the_folder_of_a_split_is_no_file(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", [{"prompt": "a", "completion": "b"}])
+    with pytest.raises(UsageError, match="is no folder"):
+        split(source, source)
+
+
+def test_the_first_pass_over_the_rows_can_be_stopped(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", [{"prompt": "a", "completion": "b"}])
+    stop = StopFlag()
+    stop.set(signal.SIGINT)
+    task = SplitTask((source,), {"validation": 0.5}, 1, stratify_by="completion")
+    with pytest.raises(Interrupted):
+        split_files(task, stop=stop)

@@ -58,7 +58,7 @@ def data_split(
 
 def split_text(report: "SplitReport") -> str:
     """A line a side, what never straddles, and what to type next."""
-    what = f"values of {report.group_by}" if report.group_by else "questions"
+    what = f"values of {report.group_by}" if report.group_by else "questions (case and signs aside)"
     lines = [f"rows        {report.rows_in:,} with {report.keys:,} different {what}; none is on two sides"]
     for name, side in report.sides.items():
         where = f"  {side.file}" if side.file else ""

@@ -1,7 +1,7 @@
 """Put rows on sides by what they ask, or by what they belong to, not by where they stand.
 
 The side of a row depends on the seed and its own key alone: adding, removing or moving other rows changes nothing, and rows of
-one key are never on two sides. The key is what the row asks, or its group where a recipe names one.
+one key are never on two sides. The key is what the row asks, case and signs aside, or its group where a recipe names one.
 
 Stratified, each stratum gives its share exactly, as far as keys of several rows allow: of its keys those with the smallest
 hashes. So the bound between sides lies between two rows, and moves when rows are added: a new row changes the side of at most
@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.data.dedup.wording import fold
 from luthier.floor.errors import DataError
 from luthier.text.rows import Row
 
@@ -33,7 +34,8 @@ class Keys:
 
     def number(self, row: Row) -> int:
         """Evenly spread from 0 to 2**64 - 1."""
-        key = row.group if self._by_group else asked(row)
+        # Folded as the check and the search for leaks fold, or a split would make what they call a leak.
+        key = row.group if self._by_group else fold(asked(row))
         digest = hashlib.blake2b(key.encode(), digest_size=BITS // 8, key=self._salt).digest()
         return int.from_bytes(digest, "big")
 

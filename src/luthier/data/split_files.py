@@ -56,8 +56,9 @@ def split_files(
     listener, stop = listener or Silent(), stop or StopFlag()
     started = time.perf_counter()
     files = _find(task)
+    total, done = sum(file.stat().st_size for file in files), 0
     splitter = choose_splitter(
-        _rows(files, task),
+        _counting(_rows(files, task), total, listener, stop),
         seed=task.seed,
         shares=task.shares,
         by_group=task.group_by is not None,
@@ -66,7 +67,6 @@ def split_files(
     keys, seen = Keys(seed=task.seed, by_group=task.group_by is not None), set[int]()
     counts: Counter[Side] = Counter()
     strata: dict[str, Counter[Side]] = {}
-    total, done = sum(file.stat().st_size for file in files), 0
     with _Sides(task.out) as sides:
         for number, (line, row) in enumerate(_lines(files, task)):
             done += len(line)
@@ -92,9 +92,12 @@ def _find(task: SplitTask) -> list[Path]:
                 "usage",
                 f"{file} is no file of JSON lines, and lines are what is split",
                 where="the command line",
-                fix="Write its rows as lines of JSON first; or let a training set rows apart: data.validation_fraction.",
+                fix=f"Make lines of it first: luthier data convert {file} --out {file.stem}.jsonl; or let a training set rows apart: data.validation_fraction.",
             )
     if task.out:
+        if task.out.exists() and not task.out.is_dir():
+            fix = "Name a folder: --out data/split"
+            raise UsageError("usage", f"{task.out} is no folder", where="--out", fix=fix)
         _check_free(task.out, files, overwrite=task.overwrite)
     return list(dict.fromkeys(files))
 
@@ -115,6 +118,18 @@ def _check_free(out: Path, files: Sequence[Path], *, overwrite: bool) -> None:
 def _rows(files: Sequence[Path], task: SplitTask) -> Iterator[Row]:
     sets = [FileSet((file,), group_by=task.group_by, stratify_by=task.stratify_by) for file in files]
     return read_rows_of(sets, "auto")
+
+
+def _counting(rows: Iterator[Row], total: int, listener: Listener, stop: StopFlag) -> Iterator[Row]:
+    """The rows of the first pass over them, which can be stopped and tells how far it is."""
+    done = 0
+    for number, row in enumerate(rows):
+        done += sum(map(len, row.texts()))
+        if number % ROWS_BETWEEN_LOOKS == 0:
+            stop.check(INTERRUPTED, fix="Repeat the command.")
+            if done < total:
+                listener.progress("count", done, total, f"{number:,} rows")
+        yield row
 
 
 def _lines(files: Sequence[Path], task: SplitTask) -> Iterator[tuple[bytes, Row]]:

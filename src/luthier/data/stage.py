@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from luthier.text.render import Template
 
 # Part of every key: raise it when the same rows and settings shall give other tokens than before.
-PREPARATION_VERSION = 2
+PREPARATION_VERSION = 3
 
 
 def prepare(
