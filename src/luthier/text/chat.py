@@ -6,16 +6,18 @@ White space after the token that ends the turn carries no loss: nobody generates
 """
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
-from luthier.text.encode import control_pattern, encode_ids, encode_texts
+from luthier.text.encode import control_pattern, encode_ids
+from luthier.text.encode_pool import EncodedTexts, EncodePool
 from luthier.text.outline import Outline, outline_of, placeholder
 from luthier.text.problems import LineFault, Problems
 from luthier.text.row import Message, Row
@@ -30,9 +32,12 @@ from luthier.text.scaffold import (
     build_scaffold,
 )
 from luthier.text.template import Conversation, TemplateRefusal, TemplateRenderer, chat_template
-from luthier.text.tokenizer import TURN_ENDS, stop_ids
+from luthier.text.tokenizer import TURN_ENDS, stop_ids, vocabulary_size
 
+Ids = npt.NDArray[np.uint32]
+Ends_T = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
+RenderedTalks = tuple[list[Ids], list[Mask]]
 Messages = tuple[Message, ...]
 # Conversations without tools share a few scaffolds; with them nearly every one has its own, which nobody asks for again.
 MOST_SCAFFOLDS = 4096
@@ -73,9 +78,14 @@ class ChatRenderer:
     """Renders conversations with the tokenizer's template. Raises DataError (data-template) if it has none."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, *, train_on: Literal["all", "last"] = "all"
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        train_on: Literal["all", "last"] = "all",
+        pool: EncodePool | None = None,
     ) -> None:
         self._tokenizer = tokenizer
+        self._pool = pool or EncodePool(tokenizer.backend_tokenizer, workers=0)
         self._train_on = train_on
         self._template = TemplateRenderer(tokenizer)
         self._control = control_pattern(tokenizer)
@@ -85,7 +95,8 @@ class ChatRenderer:
             for id, token in tokenizer.added_tokens_decoder.items()
             if token.special or token.content in TURN_ENDS
         }
-        self._end_ids = np.array(sorted(ends), dtype=np.int64)
+        self._is_end_V = np.zeros(vocabulary_size(tokenizer), dtype=bool)
+        self._is_end_V[list(ends)] = True
         self._stop_ids = frozenset(stop_ids(tokenizer))
         pattern = "|".join(re.escape(text) for text in sorted(ends.values(), key=len)[::-1])
         stops = frozenset(text for id, text in ends.items() if id in self._stop_ids)
@@ -105,27 +116,46 @@ class ChatRenderer:
             notes.append("the chat template may write the day's date: tokens prepared tomorrow can differ")
         return notes
 
-    def render(self, rows: Sequence[Row]) -> tuple[list[npt.NDArray[np.int64]], list[Mask]]:
+    def render(self, rows: Sequence[Row]) -> RenderedTalks:
         """Ids and masks of each row. Raises DataError listing every row that the template or the masks refuse."""
-        problems = Problems()
-        talks = self._talks(rows, problems)
-        encodings = encode_texts(
-            self._tokenizer, [talk.texts[0] for talk in talks], control_tokens=True, offsets=True
+        return self.begin(rows)()
+
+    def begin(self, rows: Sequence[Row]) -> Callable[[], RenderedTalks]:
+        """Begin to render; what is returned waits for it. Either raises DataError as `render` does."""
+        talks = self._talks(rows, Problems())
+        whole = [talk.texts[0] for talk in talks]
+        # A text up to the end of a last turn is the whole conversation as a rule, which is encoded anyway.
+        parts = list(dict.fromkeys(text for talk in talks for text in talk.texts[1:]).keys() - set(whole))
+        parts.sort()  # a set has no order, and a journal finds texts by theirs
+        whole_encoding = self._pool.encode(whole, control_tokens=True, offsets=True)
+        return partial(
+            self._finish, talks, whole_encoding, parts, self._pool.encode(parts, control_tokens=True)
         )
-        prefixes = self._prefix_ids(talks, encodings)
+
+    def _finish(
+        self,
+        talks: Sequence[_Talk],
+        whole_encoding: Future[EncodedTexts],
+        parts: Sequence[str],
+        parts_encoding: Future[EncodedTexts],
+    ) -> RenderedTalks:
+        problems = Problems()
+        ids_of = dict(zip(parts, parts_encoding.result().each(), strict=True))
+        encoded = list(whole_encoding.result().each_with_ends())
+        ids_of.update((talk.texts[0], ids) for talk, (ids, _) in zip(talks, encoded, strict=True))
         masks: list[Mask] = []
-        for talk, encoding in zip(talks, encodings, strict=True):
-            pairs = [(prefixes[before], prefixes[after]) for before, after in _pairs(talk.texts)]
+        for talk, (ids, ends) in zip(talks, encoded, strict=True):
+            prefixes = [(ids_of[before], ids_of[after]) for before, after in _pairs(talk.texts)]
             try:
-                self._check_start(encoding)
-                masks.append(self._mask(talk, encoding, pairs))
+                self._check_start(ids)
+                masks.append(self._mask(talk, ids, ends, prefixes))
             except LineFault as fault:
                 if self._spells_control_token(talk.row):  # such a row is left out, whatever its mask would be
-                    masks.append(np.zeros(len(encoding.ids), dtype=bool))
+                    masks.append(np.zeros(len(ids), dtype=bool))
                 else:
                     problems.add(talk.row.origin, fault)
         problems.raise_if_any()
-        return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings], masks
+        return [ids for ids, _ in encoded], masks
 
     def render_prompts(self, rows: Sequence[Row]) -> list[list[int]]:
         """What an answer to each row starts from: the turns before the last answer, and the header of that answer."""
@@ -165,59 +195,46 @@ class ChatRenderer:
     def _spells_control_token(self, row: Row) -> bool:
         return any(self._control.search(text) for text in row.texts())
 
-    def _prefix_ids(self, talks: Sequence[_Talk], encodings: Sequence[Encoding]) -> dict[str, list[int]]:
-        """The ids of every text up to a turn; a text that is the whole conversation has been encoded already."""
-        ids_of = {
-            talk.texts[0]: encoding.ids
-            for talk, encoding in zip(talks, encodings, strict=True)
-            if talk.texts[0] in talk.texts[1:]
-        }
-        texts = [text for talk in talks for text in talk.texts[1:] if text not in ids_of]
-        ids_of.update(zip(texts, encode_ids(self._tokenizer, texts, control_tokens=True), strict=True))
-        return ids_of
-
-    def _check_start(self, encoding: Encoding) -> None:
+    def _check_start(self, ids: Ids) -> None:
         """Raise LineFault if the text begins twice: models are hurt by a second begin-of-text token."""
         bos = self._tokenizer.bos_token_id
-        if bos is not None and encoding.ids[:2] == [bos, bos]:
+        if bos is not None and ids[:2].tolist() == [bos, bos]:
             what = f"the chat template begins the text with two {self._tokenizer.bos_token} tokens"
             raise LineFault("data-template", what, fix=BOS_FIX)
 
-    def _mask(self, talk: _Talk, encoding: Encoding, prefixes: Sequence[tuple[list[int], list[int]]]) -> Mask:
+    def _mask(self, talk: _Talk, ids: Ids, ends: Ends_T, prefixes: Sequence[tuple[Ids, Ids]]) -> Mask:
         """Both derivations, compared. Raises LineFault (data-mask) showing where they part."""
         if not talk.learnt:
-            return np.zeros(len(encoding.ids), dtype=bool)
+            return np.zeros(len(ids), dtype=bool)
         if not all(talk.texts[0].startswith(text) for text in talk.texts[1::2]):
             raise LineFault("data-mask", UNSTABLE, fix=UNSTABLE_FIX)
-        by_offsets = self._mask_by_offsets(talk, encoding)
-        by_prefixes = self._mask_by_prefixes(np.array(encoding.ids, dtype=np.int64), prefixes)
+        by_offsets = self._mask_by_offsets(talk, ends)
+        by_prefixes = self._mask_by_prefixes(ids, prefixes)
         if not np.array_equal(by_offsets, by_prefixes):
-            raise LineFault("data-mask", picture(encoding.tokens, by_offsets, by_prefixes), fix=MASK_FIX)
+            tokens = self._tokenizer.convert_ids_to_tokens(ids.tolist())
+            raise LineFault("data-mask", picture(tokens, by_offsets, by_prefixes), fix=MASK_FIX)
         return by_offsets
 
-    def _mask_by_offsets(self, talk: _Talk, encoding: Encoding) -> Mask:
+    def _mask_by_offsets(self, talk: _Talk, ends: Ends_T) -> Mask:
         outline = outline_of(talk.messages)
         spans = self._scaffold(talk, outline).fill(talk.texts[0], outline.holes)
         if spans is None:
             raise LineFault("data-mask", REWRITTEN, fix=MASK_FIX)
         # A token belongs to where it ends: tokenizers may leave white space out of the start of an offset.
-        ends = np.array([end for _, end in encoding.offsets], dtype=np.int64)
         mask = np.zeros(len(ends), dtype=bool)
         for start, end in spans:
             mask |= (ends > start) & (ends <= end)
         return mask
 
-    def _mask_by_prefixes(
-        self, ids: npt.NDArray[np.int64], prefixes: Sequence[tuple[list[int], list[int]]]
-    ) -> Mask:
+    def _mask_by_prefixes(self, ids: Ids, prefixes: Sequence[tuple[Ids, Ids]]) -> Mask:
         mask = np.zeros(len(ids), dtype=bool)
         for before, after in prefixes:
             start, end = _shared(ids, before), _shared(ids, after)
-            ended_at = start + np.flatnonzero(np.isin(ids[start:end], self._end_ids))
+            ended_at = start + np.flatnonzero(self._is_end_V[ids[start:end]])
             mask[start : self._end_of_turn(ids, ended_at) if len(ended_at) else start] = True
         return mask
 
-    def _end_of_turn(self, ids: npt.NDArray[np.int64], ended_at: npt.NDArray[np.int64]) -> int:
+    def _end_of_turn(self, ids: Ids, ended_at: npt.NDArray[np.int64]) -> int:
         """One past the last of the control tokens, or past the stop that it follows with nothing but white space between."""
         places = [int(place) for place in ended_at]
         last = places.pop()
@@ -269,10 +286,10 @@ def _pairs(texts: Sequence[str]) -> list[tuple[str, str]]:
     return list(zip(texts[1::2], texts[2::2], strict=True))
 
 
-def _shared(ids: npt.NDArray[np.int64], prefix: Sequence[int]) -> int:
+def _shared(ids: Ids, prefix: Ids) -> int:
     """How many first ids the two share; tokens may merge across the seam, so it may be fewer than the prefix has."""
     length = min(len(ids), len(prefix))
-    differs = np.flatnonzero(ids[:length] != np.array(prefix[:length], dtype=np.int64))
+    differs = np.flatnonzero(ids[:length] != prefix[:length])
     return int(differs[0]) if len(differs) else length
 
 

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +38,20 @@ class EncodedTexts:
     ids_T: npt.NDArray[np.uint32]
     lengths_N: npt.NDArray[np.int64]
     offsets_T2: npt.NDArray[np.int32] | None = None
+
+    def each(self) -> Iterator[npt.NDArray[np.uint32]]:
+        """The ids of each text."""
+        ends = np.cumsum(self.lengths_N)
+        for start, end in zip((ends - self.lengths_N).tolist(), ends.tolist(), strict=True):
+            yield self.ids_T[start:end]
+
+    def each_with_ends(self) -> Iterator[tuple[npt.NDArray[np.uint32], npt.NDArray[np.int32]]]:
+        """Of each text the ids, and one past the last character of each token."""
+        assert self.offsets_T2 is not None, "offsets were not asked for"
+        at = 0
+        for ids in self.each():
+            yield ids, self.offsets_T2[at : at + len(ids), 1]
+            at += len(ids)
 
 
 class EncodePool:

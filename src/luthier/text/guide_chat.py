@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
-from luthier.text.chat import Mask, Messages, as_messages, learnt_turns, picture
+from luthier.text.chat import Mask, Messages, RenderedTalks, as_messages, learnt_turns, picture
 from luthier.text.encode import encode_ids, encode_texts
 from luthier.text.problems import LineFault, Problems
 from luthier.text.row import Row
@@ -44,7 +43,7 @@ class GuideChatRenderer:
         self._bos: list[int] = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         self._eos: int = tokenizer.eos_token_id
 
-    def render(self, rows: Sequence[Row]) -> tuple[list[npt.NDArray[np.int64]], list[Mask]]:
+    def render(self, rows: Sequence[Row]) -> RenderedTalks:
         """Ids and masks of each row. Raises DataError listing every row that has no such form or whose masks disagree."""
         talks = self._parts(rows, with_last_answer=True)
         encodings = iter(
@@ -64,7 +63,7 @@ class GuideChatRenderer:
             if not is_tagged and not np.array_equal(np.concatenate([*by_parts, []]), by_offsets):
                 problems.add(row.origin, _disagreement(encoded, np.concatenate(by_parts), by_offsets))
             tail = [self._eos] if ends else []
-            ids.append(np.array([*self._bos, *(id for e in encoded for id in e.ids), *tail], dtype=np.int64))
+            ids.append(np.array([*self._bos, *(id for e in encoded for id in e.ids), *tail], dtype=np.uint32))
             is_last_learnt = ends and parts[-1].answer in learnt
             edges = np.zeros(len(self._bos), dtype=bool), np.full(len(tail), is_last_learnt)
             masks.append(np.concatenate([edges[0], *by_parts, edges[1]]).astype(bool))
