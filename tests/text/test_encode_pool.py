@@ -158,3 +158,16 @@ def test_a_disk_that_takes_no_more_ends_the_keeping_only(tokenizer: Tokenizer, t
     journal = EncodeJournal(tmp_path / "journal")
     with EncodePool(tokenizer, workers=0, journal=journal, characters_before_workers=-1) as pool:
         check(pool.encode(TEXTS).result(), tokenizer, TEXTS, control_tokens=False)
+
+
+def test_a_machine_that_allows_no_process_encodes_all_the_same(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("luthier.text.encode_pool.subprocess.Popen", refuse)
+    with EncodePool(tokenizer, workers=2, characters_before_workers=-1) as pool:
+        waiting = [pool.encode(TEXTS, control_tokens=bool(number % 2)) for number in range(8)]
+        for number, found in enumerate(waiting):
+            check(found.result(60), tokenizer, TEXTS, control_tokens=bool(number % 2))

@@ -4,6 +4,7 @@ What comes out is the same either way, in the order asked for. Processes are sta
 back their start; encode_worker.py says why they are faster. Axes: N texts, T tokens of all of them end to end.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -25,7 +26,9 @@ from luthier.text.encode_journal import EncodeJournal
 from luthier.text.encode_worker import CONTROL_TOKENS, COUNT, HEADER, OFFSETS
 
 WORKER = Path(encode_worker.__file__)
-MOST_WORKERS = 16
+# Reading, masks and writing are one process: it takes a quarter of all the work, so more than five would wait for it. A worker
+# takes some 70 MB.
+MOST_WORKERS = 6
 # Some two seconds of work for one core; a worker takes half a second to start (a vocabulary of 128 k tokens).
 CHARACTERS_BEFORE_WORKERS = 2**23
 KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "TZ", "HOME")
@@ -78,6 +81,7 @@ class EncodePool:
         self._threads: ThreadPoolExecutor | None = None
         self._workers: list[_Worker] = []
         self._own_worker = threading.local()
+        self._here = threading.Lock()
 
     @property
     def parallel_blocks(self) -> int:
@@ -128,13 +132,20 @@ class EncodePool:
 
     def _adopt_worker(self) -> None:
         """Each thread feeds a process of its own, so that requests and answers never wait for each other in a pipe."""
-        worker = _Worker(self._tokenizer.to_str().encode())
-        self._workers.append(worker)
-        self._own_worker.value = worker
+        self._own_worker.value = None
+        with contextlib.suppress(
+            OSError
+        ):  # a machine that allows no more processes: the work is done here then
+            worker = _Worker(self._tokenizer.to_str().encode())
+            self._workers.append(worker)
+            self._own_worker.value = worker
 
     def _ask_worker(self, texts: Sequence[str], flags: int) -> EncodedTexts:
-        worker: _Worker = self._own_worker.value
-        return _answer(texts, flags, self._journal, worker.ask)
+        worker: _Worker | None = self._own_worker.value
+        if worker:
+            return _answer(texts, flags, self._journal, worker.ask)
+        with self._here:
+            return _answer(texts, flags, self._journal, partial(self._encode_here, list(texts), flags))
 
 
 class _Worker:
