@@ -8,7 +8,7 @@ from luthier.config.base import Count, FractionBelowOne, PathOrId, Positive, Sec
 from luthier.config.clean import CleanConfig
 from luthier.config.repeats import DedupConfig, LeaksConfig
 
-Format = Literal["auto", "prompt_completion", "messages", "text"]
+Format = Literal["auto", "prompt_completion", "messages", "text", "tokens"]
 
 
 FileFormat = Literal[
@@ -89,13 +89,13 @@ class DataConfig(Section):
     stratify_by: Text | None = None
     """A field of the rows, such as a label: validation gets its share of every value."""
     template: Literal["auto", "guide", "chat", "guide_chat"] = "auto"
-    """How a row becomes text: `guide` is prompt + newline + completion; `chat` is the tokenizer's chat template; `guide_chat` writes <user>...</user><assistant>...</assistant>. `auto` takes `chat` for messages and `guide` for the rest."""
+    """How a row becomes text: `guide` is prompt + newline + completion; `chat` is the tokenizer's chat template; `guide_chat` writes <user>...</user><assistant>...</assistant>. `auto` takes `chat` for messages and `guide` for the rest. Rows of tokens stand as they are; of them it says how the model is asked later."""
     train_on: Literal["all", "last"] = "all"
     """Which assistant turns of a conversation carry loss; of these never one whose `weight` is 0."""
     max_length: Count = 512
     """The most tokens of a row."""
     overlong: Literal["auto", "truncate", "truncate_left", "drop", "split", "error"] = "auto"
-    """What happens to a row longer than `max_length`: cut at its end or (`truncate_left`) its beginning, left out, cut into several rows (text rows only), or refused. `auto` cuts at the end, unless more than 1 % of the trained tokens would be lost: then it refuses and tells what each choice costs."""
+    """What happens to a row longer than `max_length`: cut at its end or (`truncate_left`) its beginning, left out, cut into several rows (rows of text or tokens), or refused. `auto` cuts at the end, unless more than 1 % of the trained tokens would be lost: then it refuses and tells what each choice costs."""
     clean: CleanConfig = CleanConfig()
     """Cleaning the rows before they are split and rendered."""
     dedup: DedupConfig = DedupConfig()

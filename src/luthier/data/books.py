@@ -11,6 +11,7 @@ from luthier.reports.data import SplitCounts
 from luthier.reports.ledger import Account, SplitName, Stage, StageBooks
 from luthier.text.rows import Row
 
+PADDING = "padding of a row that came as tokens"
 CONTROL_TEXT = "a control token spelt in a conversation"
 NO_TRAINED_TOKEN = "no trained token"
 TOO_LONG = "longer than max_length"
@@ -115,6 +116,8 @@ def why_empty(row: Row) -> str | None:
     """What of the row is empty or white space, or None. An empty user turn is a turn; an empty answer teaches nothing."""
     if row.kind == "text":
         return None if row.text.strip() else "empty text"
+    if row.tokens is not None:
+        return None if len(row.tokens) else "no tokens"
     if row.kind == "messages":
         if not row.messages:
             return "no messages"

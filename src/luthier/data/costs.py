@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from luthier.data.limit import POLICIES, Policy, fit_block
 from luthier.floor.errors import DataError
+from luthier.text.row import RowKind
 
 if TYPE_CHECKING:
     from luthier.text.render import RenderedBlock
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # The share of the trained tokens from which the default refuses to cut. A choice, not a measurement: below it a run's loss
 # does not tell the difference, above it somebody should have looked.
 MOST_LOST_UNASKED = 0.01
+# A piece of a conversation would answer what it does not hold. Of tokens their maker knows whether they may be cut.
+CAN_SPLIT: tuple[RowKind, ...] = ("text", "tokens")
 
 
 @dataclass
@@ -35,7 +38,7 @@ class Costs:
 
     max_length: int
     may_split: bool
-    """Text rows only."""
+    """Rows of text, and of tokens."""
     trained_tokens: int = 0
     rows_too_long: int = 0
     by_policy: dict[Policy, Cost] = field(default_factory=dict)

@@ -132,11 +132,13 @@ def choose_splitter(
 
 
 def asked(row: Row) -> str:
-    """What the row asks: its prompt, the turns before its first answer, or the whole text."""
+    """What the row asks: its prompt, the turns before its first answer, the whole text, or the tokens before the first learnt one."""
     if row.kind == "prompt_completion":
         return row.prompt
     if row.kind == "text":
         return row.text
+    if row.tokens is not None:
+        return row.tokens.asked.hex()
     before: list[str] = []
     for message in row.messages:
         if message.role == "assistant":

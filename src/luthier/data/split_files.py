@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from luthier.data.dedup.scan import read_raw_lines
+from luthier.data.dedup.scan import check_are_lines, read_raw_lines
 from luthier.data.split import SIDES, Keys, Side, choose_splitter
 from luthier.floor.errors import UsageError
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, sha256_of, sync_file, sync_folder
@@ -22,7 +22,6 @@ from luthier.floor.log import Listener, Silent
 from luthier.floor.stop import StopFlag
 from luthier.reports.provenance import gather_provenance
 from luthier.reports.split import SideCounts, SplitReport
-from luthier.text.readers.formats import is_plain_lines
 from luthier.text.row_files import find_files
 from luthier.text.rows import FileSet, Row, read_rows_of
 
@@ -86,14 +85,7 @@ def split_files(
 
 def _find(task: SplitTask) -> list[Path]:
     files = [file for path in task.sources for file in find_files(path, "*.jsonl", by_recipe=False)]
-    for file in files:
-        if not is_plain_lines(file):
-            raise UsageError(
-                "usage",
-                f"{file} is no file of JSON lines, and lines are what is split",
-                where="the command line",
-                fix=f"Make lines of it first: luthier data convert {file} --out {file.stem}.jsonl; or let a training set rows apart: data.validation_fraction.",
-            )
+    check_are_lines(files)
     if task.out:
         if task.out.exists() and not task.out.is_dir():
             fix = "Name a folder: --out data/split"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from luthier.data.books import CONTROL_TEXT, Books, Loss, sort_out_empty
-from luthier.data.costs import Costs
+from luthier.data.books import CONTROL_TEXT, PADDING, Books, Loss, sort_out_empty
+from luthier.data.costs import CAN_SPLIT, Costs
 from luthier.data.dropped import DroppedRows
 from luthier.data.limit import FittedBlock, Policy, fit_block
 from luthier.reports.data import SplitCounts
@@ -43,7 +43,7 @@ class SplitStore:
         self._characters = 0
         self._waiting: deque[tuple[list[Row], Callable[[], RenderedBlock]]] = deque()
         self._too_long = Problems()
-        self.costs = Costs(job.config.max_length, may_split=job.sources.kind == "text")
+        self.costs = Costs(job.config.max_length, may_split=job.sources.kind in CAN_SPLIT)
 
     def __enter__(self) -> Self:
         self._writer.__enter__()
@@ -91,12 +91,22 @@ class SplitStore:
         tally = self.books.rendered
         tally.tokens.came_in += len(block.ids_T)
         tally.trained_tokens.came_in += int(block.trained_T.sum())
+        self._book_padding(rows)
         rows, block = self._sort_out_control_text(rows, block)
         tally.rows.kept += len(rows)
         tally.tokens.kept += len(block.ids_T)
         tally.trained_tokens.kept += int(block.trained_T.sum())
         if rows:
             self._fit(rows, block)
+
+    def _book_padding(self, rows: list[Row]) -> None:
+        """Rows that came as tokens may have come padded."""
+        for number, row in enumerate(rows):
+            if row.tokens is not None and row.tokens.padding:
+                loss = Loss(number, PADDING, row.tokens.padding, 0, is_row_kept=True)
+                self.books.rendered.tokens.came_in += loss.tokens
+                self.books.rendered.drop(loss)
+                self._note("rendered", rows, loss)
 
     def _sort_out_control_text(
         self, rows: list[Row], block: "RenderedBlock"
@@ -162,5 +172,7 @@ class SplitStore:
 
 
 def count_characters(row: Row) -> int:
-    """How long the texts of a row are."""
+    """How long the texts of a row are; a token counts as four characters, about what it spells and what it takes."""
+    if row.tokens is not None:
+        return len(row.tokens.ids)
     return sum(map(len, row.texts()))

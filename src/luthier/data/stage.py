@@ -21,6 +21,7 @@ from luthier.data.cache import (
 )
 from luthier.data.clean.presets import cleaning_key, make_filters
 from luthier.data.clean.tell import cleaning_lines
+from luthier.data.costs import CAN_SPLIT
 from luthier.data.dropped import DROPPED
 from luthier.data.leak_check import leaks_key
 from luthier.data.sources import Sources, find_sources
@@ -116,13 +117,37 @@ def _whole_ledger(prepared: Prepared, recipe: Recipe, folder: Path) -> list[Stag
 
 
 def _check_policy(recipe: Recipe, sources: Sources) -> None:
-    if recipe.data.overlong == "split" and sources.kind != "text":
+    if sources.kind == "tokens":
+        _check_tokens(recipe)
+    if recipe.data.overlong == "split" and sources.kind not in CAN_SPLIT:
         raise RecipeError(
             "cfg-conflict",
-            f"data.overlong is split, and the rows are {sources.kind}: only text rows can be cut into several",
+            f"data.overlong is split, and the rows are {sources.kind}: only rows of text or tokens can be cut into several",
             where="data.overlong",
             fix="Choose data.overlong=truncate, truncate_left, drop or error.",
         )
+
+
+def _check_tokens(recipe: Recipe) -> None:
+    """Raise RecipeError (cfg-conflict) for what works on text, where the rows have none: it would find nothing and seem to pass."""
+    data = recipe.data
+    is_on = {
+        "data.clean": bool(make_filters(data.clean)),
+        "data.leaks": bool(data.leaks.suites) or data.leaks.validation,
+        "method.vocabulary_size": isinstance(recipe.method, ScratchMethod) and not recipe.method.tokenizer,
+    }
+    needing = [key for key, is_given in is_on.items() if is_given]
+    if not needing:
+        return
+    what = "trains a tokenizer on text" if needing == ["method.vocabulary_size"] else "works on text"
+    fix = "Set method.tokenizer to the tokenizer that wrote the rows." if what.startswith("trains") else ""
+    raise RecipeError(
+        "cfg-conflict",
+        f"{needing[0]} {what}, and the rows are tokens",
+        where=needing[0],
+        fix=fix
+        or f"Do it before the rows are tokenized, and leave {needing[0]} out; data.dedup compares ids.",
+    )
 
 
 def _key_parts(

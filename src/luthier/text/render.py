@@ -3,7 +3,7 @@
 Four layouts. Prompt/completion by the guide: BOS (if the tokenizer has one) + prompt + newline + completion + EOS, the two
 segments encoded apart, so that the ids of the prompt are those that generation starts from; completion and EOS carry loss.
 Text: BOS + text + EOS, all of it carries loss. Conversations: the tokenizer's chat template (chat.py), or the guide's tags
-(guide_chat.py).
+(guide_chat.py). Rows that came as tokens are taken as they are (token_rows.py).
 The first token of a row never carries loss, since nothing precedes it. What a text says never becomes a control token.
 Axes: N rows, T tokens of several rows end to end.
 """
@@ -11,7 +11,7 @@ Axes: N rows, T tokens of several rows end to end.
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
@@ -25,7 +25,8 @@ from luthier.text.encode_journal import EncodeJournal
 from luthier.text.encode_pool import EncodedTexts, EncodePool
 from luthier.text.guide_chat import ANSWER_END, TAGS, GuideChatRenderer
 from luthier.text.row import Row, RowKind
-from luthier.text.tokenizer import stop_ids
+from luthier.text.token_rows import join_tokens
+from luthier.text.tokenizer import stop_ids, vocabulary_size
 
 __all__ = ["Rendered", "RenderedBlock", "Renderer", "choose_template", "stop_ids"]
 
@@ -125,6 +126,8 @@ class Renderer:
         if not rows:
             empty = np.empty(0, dtype=np.uint32), np.empty(0, dtype=bool), np.empty(0, dtype=np.int64)
             return lambda: RenderedBlock(*empty, np.empty(0, dtype=bool))
+        if rows[0].kind == "tokens":
+            return partial(self._finish_tokens, rows)
         if self._chat:
             return partial(self._finish_chat, self._chat, rows)
         texts = [text for row in rows for text in _segments(row)]
@@ -138,6 +141,13 @@ class Renderer:
         parts, masks = chat.render(rows)
         ids_T, trained_T = np.concatenate(parts).astype(np.uint32), np.concatenate(masks)
         return self._block(rows, ids_T, trained_T, np.array([len(part) for part in parts], dtype=np.int64))
+
+    def _finish_tokens(self, rows: Sequence[Row]) -> RenderedBlock:
+        return self._block(rows, *join_tokens(rows, vocabulary_size=self._vocabulary_size))
+
+    @cached_property
+    def _vocabulary_size(self) -> int:
+        return vocabulary_size(self._tokenizer)
 
     def _finish_framed(self, rows: Sequence[Row], encoding: Future[EncodedTexts]) -> RenderedBlock:
         encoded = encoding.result()
@@ -200,6 +210,8 @@ def _segments(row: Row) -> list[str]:
 
 def choose_template(setting: Literal["auto"] | Template, row_kind: RowKind) -> Template:
     """`auto` takes the chat template for conversations and the guide's rule for the rest.
+
+    Rows of tokens are rendered already; what is set says how the model is asked later on.
 
     Raises RecipeError (cfg-conflict) for conversations by the guide, and for plain text by a chat template; DataError
     (data-objective) for preference pairs, which no objective of today learns from.

@@ -1,4 +1,4 @@
-"""What a row is once it is read, whatever shape it had in its file: a pair, a conversation, a text, or a preference.
+"""What a row is once it is read, whatever shape it had in its file: a pair, a conversation, a text, a preference, or tokens.
 
 Knows no file and no dialect. Everything in it is text or a number, so rows can be compared, hashed and kept in sets.
 """
@@ -6,7 +6,10 @@ Knows no file and no dialect. Everything in it is text or a number, so rows can 
 from dataclasses import dataclass
 from typing import Literal
 
-RowKind = Literal["prompt_completion", "messages", "text", "preference"]
+RowKind = Literal["prompt_completion", "messages", "text", "preference", "tokens"]
+
+
+ID_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,30 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """A row that another program tokenized already, without its padding."""
+
+    ids: bytes
+    """One uint32 a token, in the machine's byte order."""
+    learnt: bytes
+    """One byte a token, 1 where its file wants loss."""
+    padding: int = 0
+    """Tokens of padding that were taken off."""
+
+    def __len__(self) -> int:
+        return len(self.learnt)
+
+    @property
+    def asked(self) -> bytes:
+        """The ids before the first token that is learnt; all of them where all is learnt, which asks nothing.
+
+        The mask of a first token says nothing: none precedes it, so it never carries loss.
+        """
+        start = self.learnt.find(1, 1)
+        return self.ids if start <= 1 else self.ids[: start * ID_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One example, and where it came from (`data/train.jsonl:17`). Only the fields of its kind are filled."""
 
@@ -57,6 +84,8 @@ class Row:
     """What may be called in a conversation: a JSON list as text, in OpenAI's form. Empty where there is none."""
     chosen: tuple[Message, ...] = ()
     rejected: tuple[Message, ...] = ()
+    tokens: Tokens | None = None
+    """Of a row of tokens, which has no text."""
     group: str = ""
     """What the row belongs to and may not be parted from when sets are split, where a recipe names such a field."""
     stratum: str = ""

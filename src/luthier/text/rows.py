@@ -63,9 +63,18 @@ def read_rows(
 def read_held_out(path: Path, data: DataConfig, format: Format) -> Iterator[Row]:
     """Rows to judge by, read as a recipe reads those to train on: by its pattern, and by its columns where the files have them."""
     files = find_files(path, data.pattern)
-    return read_rows_of(
+    rows = read_rows_of(
         [FileSet(tuple(files), "auto", named_columns(data.columns), may_lack_columns=True)], format
     )
+    for row in rows:
+        if row.kind == "tokens":
+            raise DataError(
+                "data-field",
+                "the held-out rows are tokens, without a text to ask and to compare with",
+                where=row.origin,
+                fix="Give them as text, such as prompt and completion. Validation during training takes tokens: data.validation_path.",
+            )
+        yield row
 
 
 def read_rows_of(

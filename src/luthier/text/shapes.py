@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from luthier.floor.lookup import did_you_mean
-from luthier.text.dialects import alpaca, oasst, openai_chat, pairs, preference, sharegpt
+from luthier.text.dialects import alpaca, oasst, openai_chat, pairs, preference, sharegpt, tokens
 from luthier.text.dialects.turns import AS_IT_STANDS, Choices, Reading
 from luthier.text.problems import LineFault, describe
 from luthier.text.row import Message, Row, RowKind
@@ -184,6 +184,7 @@ SHAPES: tuple[Shape, ...] = (
     Shape("alpaca", "Alpaca: instruction, input, output", "prompt_completion", _EXCHANGE, alpaca.missing, _make_exchange(alpaca.read), covers=("text", "question_answer")),
     Shape("question_answer", "question and answer", "prompt_completion", frozenset({*pairs.QUESTIONS, *pairs.ANSWERS, "choices"}), pairs.missing_question_answer, _make_exchange(pairs.read_question_answer)),
     Shape("preference", "preferences: a better and a worse answer", "preference", frozenset(preference.FIELDS), preference.missing, preference.read, covers=("prompt_completion", "question_answer")),
+    Shape("tokens", "tokens: input_ids with labels or masks", "tokens", tokens.FIELDS, tokens.missing, tokens.read),
 )  # fmt: skip
 SHAPE_OF: Mapping[str, Shape] = {shape.name: shape for shape in SHAPES}
 

@@ -173,6 +173,29 @@ def test_a_file_that_is_there_is_not_replaced_unless_asked(tmp_path: Path) -> No
     assert kept_lines(tmp_path) == source.read_bytes().splitlines(keepends=True)
 
 
+def test_a_folder_is_no_file_to_write_and_is_refused_before_the_work(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "in.jsonl", [{"text": A}])
+    (tmp_path / "out.jsonl").mkdir()
+    with pytest.raises(UsageError, match=r"out\.jsonl is a folder"):
+        run(tmp_path, source, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.json", "in.jsonl.gz", "in.parquet"])
+def test_rows_that_are_no_lines_are_refused_with_the_command_that_makes_lines(
+    tmp_path: Path, name: str
+) -> None:
+    source = tmp_path / name
+    source.write_bytes(b'[{"text": "a"},\n{"text": "b"}]')
+    with pytest.raises(UsageError, match="no file of JSON lines") as refused:
+        run(tmp_path, source)
+    assert f"luthier data convert {source} --out in.jsonl" in refused.value.fix
+
+
+def test_lines_of_json_are_read_whatever_their_file_is_called(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "in.json", [{"text": A}, {"text": A}])
+    assert run(tmp_path, source).rows_kept == 1
+
+
 def test_a_source_is_never_written_over(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "out.jsonl", [{"text": A}, {"text": A}])
     with pytest.raises(UsageError, match="would be written over"):

@@ -23,6 +23,7 @@ KIND_OF = {
     "alpaca": "prompt_completion",
     "question-answer": "prompt_completion",
     "preference": "preference",
+    "tokens": "tokens",
 }
 """What rows of a shape become, where training reads it."""
 PREFERENCES = (
@@ -59,6 +60,8 @@ def shape_of(fields: Fields) -> str | Fault | None:
         return found[0]
     if any(all(name in fields for name in names) for names in PREFERENCES):
         return "preference"
+    if not found and "input_ids" in fields:
+        return "tokens"
     for name, wanted in TREES.items():
         if all(isinstance(fields.get(each), kind) for each, kind in wanted):
             return name

@@ -12,8 +12,9 @@ from luthier.data.check.kinds import Fault
 from luthier.data.check.names import ANSWERS, CONVERSATIONS, INPUTS, OUTPUTS, QUESTIONS
 from luthier.data.check.places import Path, Text, spell
 from luthier.data.check.shapes import TRAINED, missing_shape, shape_of
-from luthier.data.dedup.wording import Wording
-from luthier.text.problems import describe
+from luthier.data.dedup.wording import Wording, wording_of
+from luthier.text.dialects import tokens
+from luthier.text.problems import LineFault, describe
 from luthier.text.rows import Row
 
 Fields = Mapping[str, Any]
@@ -40,6 +41,8 @@ class View:
 
     def wording(self) -> Wording:
         """What deduplication compares: the texts, and of a conversation all that decides what is learnt of it."""
+        if self.shape == "tokens":
+            return _wording_of_tokens(self.fields)
         if self.turns:
             said = tuple(part for turn in self.turns for part in (turn.role, turn.said, turn.marks))
             said += tuple(str(self.fields[name]) for name in ("tools", "functions") if name in self.fields)
@@ -183,6 +186,15 @@ def _strings(path: Path, value: Any) -> Iterator[Text]:
     elif isinstance(value, list):
         for number, item in enumerate(value):
             yield from _strings((*path, number), item)
+
+
+def _wording_of_tokens(fields: Fields) -> Wording:
+    """By ids and mask; what training refuses is the same as nothing but itself."""
+    try:
+        return wording_of(tokens.read(fields, ""))
+    except LineFault:
+        written = repr(sorted(fields.items(), key=lambda each: str(each[0])))
+        return Wording((written,), None, "", written)
 
 
 READERS: Mapping[str, Callable[[View], None]] = {

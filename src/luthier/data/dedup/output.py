@@ -42,6 +42,9 @@ class Outputs:
 
     def check(self, inputs: Iterable[Path], *, overwrite: bool) -> None:
         """Raise UsageError if a file is there already, or if an input would be written over."""
+        if self.rows.is_dir():
+            fix = f"Name a file: --out {self.rows / 'train.jsonl'}"
+            raise UsageError("usage", f"{self.rows} is a folder", where="--out", fix=fix)
         mine = (self.rows, self.dropped, self.conflicts, self.report)
         read = {path.resolve() for path in inputs}
         for path in mine:

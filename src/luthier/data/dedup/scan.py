@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from luthier.data.dedup.wording import Wording, wording_of
-from luthier.floor.errors import DataError, EnvironmentFault
+from luthier.floor.errors import DataError, EnvironmentFault, UsageError
 from luthier.text.json_lines import HEAD_BYTES, LONGEST_LINE_BYTES, UTF8_BOM, check_head, parse_object
 from luthier.text.problems import LineFault, Problems
+from luthier.text.readers.compressed import ending_of
+from luthier.text.readers.formats import is_plain_lines
 from luthier.text.row_shapes import RowKind, guess_kind, make_row
 
 CHUNK_BYTES = 2**20
@@ -61,6 +63,29 @@ def read_rows_of(files: Sequence[Path]) -> Iterator[PlacedRow]:
             if not problems.count:
                 yield PlacedRow(number, line.number, line.offset, wording_of(row))
     problems.raise_if_any()
+
+
+def check_are_lines(files: Sequence[Path]) -> None:
+    """Raise UsageError for a file whose rows are no lines of it: a table, an array, a packed file."""
+    for path in files:
+        if not is_plain_lines(path) and not _is_json_of_lines(path):
+            fix = f"Make lines of its rows first: luthier data convert {path} --out {ending_less(path)}.jsonl"
+            what = f"{path} is no file of JSON lines, which are copied byte for byte"
+            raise UsageError("usage", what, where="the command line", fix=fix)
+
+
+def _is_json_of_lines(path: Path) -> bool:
+    """Whether a file that is named .json begins with a line that is an object."""
+    if path.suffix.lower() != ".json":
+        return False
+    with reading(path), open(path, "rb") as file:
+        line = file.readline(LONGEST_LINE_BYTES).removeprefix(UTF8_BOM).strip()
+    return line.startswith(b"{") and line.endswith(b"}")
+
+
+def ending_less(path: Path) -> str:
+    """The name of a file without its endings, as in `a` of `a.jsonl.xz`."""
+    return path.name.removesuffix(path.suffix).removesuffix(ending_of(path)) or path.name
 
 
 def read_raw_lines(path: Path) -> Iterator[Line]:

@@ -21,7 +21,7 @@ from luthier.data.dedup.judge import Judge, WordingReader, drop_against, drop_ne
 from luthier.data.dedup.near import Candidates
 from luthier.data.dedup.output import Outputs, write_outputs
 from luthier.data.dedup.picture import largest_clusters, repeated_pairs
-from luthier.data.dedup.scan import Rereader
+from luthier.data.dedup.scan import Rereader, check_are_lines
 from luthier.data.dedup.sketch import LOWEST_THRESHOLD, Bands, Sketcher, choose_bands, find_engine
 from luthier.data.dedup.table import Table, read_table
 from luthier.data.dedup.verdict import Verdict
@@ -114,6 +114,7 @@ def _find_inputs(task: DedupTask) -> tuple[list[Path], list[Path]]:
     seen: set[Path] = set()
     for file in (*sources, *against):
         if file.resolve() in seen:
+    check_are_lines([*sources, *against])
             what = f"{file} is named twice: every row of it would repeat itself"
             raise UsageError("usage", what, where="the command line", fix="Name each file once.")
         seen.add(file.resolve())

@@ -13,7 +13,7 @@ import unicodedata
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from luthier.text.row import Message, Row
+from luthier.text.row import Message, Row, Tokens
 
 SHINGLE_TOKENS = 3
 PAD = ""  # no token is empty: a row of one or two tokens gets one shingle that no longer row has
@@ -45,6 +45,8 @@ def wording_of(row: Row) -> Wording:
     """The texts of a row; of a conversation the turns before the first answer are its prompt."""
     if row.kind == "text":
         return Wording((row.text,), None, "", row.text)
+    if row.tokens is not None:
+        return _wording_of_tokens(row.tokens)
     if row.kind == "prompt_completion":
         body = f"{row.prompt}\n{row.completion}"
         return Wording((row.prompt, row.completion), row.prompt, row.completion, body)
@@ -55,6 +57,14 @@ def wording_of(row: Row) -> Wording:
     weights = tuple(f"weight 0 of {at}" for at, message in enumerate(messages) if not message.weight)
     fields = (*(text for pair in zip(roles, contents, strict=True) for text in pair), row.tools, *weights)
     return Wording(fields, "\n".join(contents[:first]), "\n".join(contents[first:]), "\n".join(contents))
+
+
+def _wording_of_tokens(tokens: Tokens) -> Wording:
+    """Ids in the place of words: rows are the same by ids and mask, and near by the runs of three ids that they share."""
+    ids, asked = (" ".join(map(str, memoryview(each).cast("I"))) for each in (tokens.ids, tokens.asked))
+    is_asking = len(tokens.asked) < len(tokens.ids)
+    answer = ids[len(asked) :].strip() if is_asking else ""
+    return Wording((ids, tokens.learnt.hex()), asked if is_asking else None, answer, ids)
 
 
 def _said(message: Message) -> str:

@@ -9,6 +9,7 @@ import unicodedata
 from hashlib import blake2b
 
 from luthier.data.dedup.wording import UNSPACED, fold
+from luthier.floor.errors import DataError
 from luthier.text.rows import Row
 
 # GPT-3 (Brown et al. 2020, appendix C) compares words "ignoring all punctuation, whitespace, and casing", in runs of at most 13
@@ -28,6 +29,7 @@ def question_of(row: Row) -> str:
 
     A system message is left out: it is the same for every row of a set, and says nothing about which question was seen.
     """
+    _need_text(row)
     if row.kind == "text":
         return row.text
     if row.kind == "prompt_completion":
@@ -43,11 +45,23 @@ def question_of(row: Row) -> str:
 
 def body_of(row: Row) -> str:
     """Everything a row says."""
+    _need_text(row)
     if row.kind == "text":
         return row.text
     if row.kind == "prompt_completion":
         return f"{row.prompt}\n{row.completion}"
     return "\n".join(message.content for message in row.messages)
+
+
+def _need_text(row: Row) -> None:
+    """Raise DataError (data-field) for rows of tokens, of which nothing would be found and nothing proven."""
+    if row.tokens is not None:
+        raise DataError(
+            "data-field",
+            "the rows are tokens, and leaks are looked for in words",
+            where=row.origin,
+            fix="Look for leaks in the rows that they were made of, before they are tokenized.",
+        )
 
 
 def exact_key(question: str) -> int:
