@@ -67,10 +67,8 @@ class DedupReport(Report):
     conflicts_kept: int
     """Kept prompts, folded, that have more than one answer: listed, none of their rows dropped as near."""
     pairs_compared: int
-    """Candidates whose Jaccard was worked out or that were linked already."""
+    """Pairs whose Jaccard was worked out."""
     pairs_confirmed: int
-    pairs_passed_over: int
-    """Candidates of very large groups that were not compared; 0 unless thousands of rows are near each other."""
     spilled_bytes: int
     largest_clusters: list[Cluster]
     pairs: list[RepeatedPair]

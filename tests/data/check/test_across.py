@@ -3,11 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
-
-from luthier.data.check import across
-from luthier.data.check.stage import CheckTask, check
-from luthier.floor.log import Recorder
 from tests.data.check.planting import chat, find, pair, places, write
 from tests.data.dedup.planting import changed, sentence
 
@@ -36,19 +31,13 @@ def test_near_rows_are_told_with_their_likeness(tmp_path: Path) -> None:
     assert "rows.jsonl:1, Jaccard 0.8" in found[0].message
 
 
-def test_rows_of_one_template_are_compared_up_to_a_bound_and_the_rest_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(across, "MOST_COMPARED", 30)
-    monkeypatch.setattr(across, "MOST_COMPARED_A_ROW", 0)
+def test_all_rows_of_one_template_are_compared(tmp_path: Path) -> None:
     template = sentence(4, words=60)
-    path = write(
-        tmp_path / "rows.jsonl", [{"text": template + " " + sentence(10 + n, words=12)} for n in range(30)]
+    texts = [template + " " + sentence(10 + n, words=18) for n in range(200)]
+    found = find(
+        write(tmp_path / "rows.jsonl", [{"text": text} for text in [*texts, changed(texts[150], 1)]])
     )
-    recorder = Recorder()
-    with check(CheckTask((path,)), listener=recorder) as found:
-        assert found.rows == 30
-    assert any("pairs of rows of one template were not compared" in line for line in recorder.warnings)
+    assert [(each.line, each.kind) for each in found] == [(201, "near-duplicate")]
 
 
 def test_rows_that_differ_in_what_is_learnt_are_no_repeats(tmp_path: Path) -> None:

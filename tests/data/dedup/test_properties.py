@@ -1,6 +1,5 @@
 """Laws that hold for any rows: a partition, no trace of budget or batch, nothing to do twice, and what comparing each with each gives."""
 
-import json
 import shutil
 import tempfile
 from collections import Counter
@@ -182,19 +181,3 @@ def are_near(one: Wording, other: Wording) -> bool:
 
 def line_of(origin: str) -> int:
     return int(origin.rpartition(":")[2])
-
-
-def test_a_large_group_is_compared_first_with_first_and_what_is_passed_over_is_counted(
-    tmp_path: Path, monkeypatch: Any
-) -> None:
-    data = [{"text": changed(sentence(1, words=100), seed)} for seed in range(150)]
-    source = write_rows(tmp_path / "in.jsonl", data)
-    whole = run(tmp_path, source)
-    assert whole.pairs_passed_over == 0
-    assert whole.rows_kept == 1
-    monkeypatch.setattr("luthier.data.dedup.near.MOST_PAIRS_A_GROUP", 100)
-    cut = run(tmp_path, source, overwrite=True)
-    assert cut.pairs_passed_over > 0
-    assert (
-        json.loads((tmp_path / "out.report.json").read_text())["pairs_passed_over"] == cut.pairs_passed_over
-    )

@@ -11,38 +11,17 @@ from luthier.data.check.index import SPLITS, Index, ViewReader
 from luthier.data.check.kinds import Fault
 from luthier.data.dedup.columns import Array, equal_groups
 from luthier.data.dedup.exact import drop_exact
-from luthier.data.dedup.judge import Judge, drop_near
-from luthier.data.dedup.near import Candidates
+from luthier.data.dedup.judge import Judge
 from luthier.data.dedup.sketch import Bands
-from luthier.data.dedup.table import Table
+from luthier.data.dedup.sweep import Search, drop_near
 from luthier.data.dedup.verdict import EXACT, NEAR, Verdict
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 
 BUDGET_BYTES = 2**29  # for sorting; the columns have their own
 
-# Rows of one long template are alike before they say anything: some 80,000 pairs a second are compared (bench/dedup).
-MOST_COMPARED, MOST_COMPARED_A_ROW = 500_000, 20
-
 Placed = tuple[int, Fault]
 """The number of a row and what is said of it."""
-
-
-class BoundedJudge(Judge):
-    """Decides pairs until there were too many; the rest is counted and not looked at, so that a check ends."""
-
-    def __init__(self, table: Table, reader: ViewReader, threshold: float) -> None:
-        super().__init__(table, reader, threshold)
-        self.passed_over = 0
-        self._left = MOST_COMPARED + MOST_COMPARED_A_ROW * len(table)
-
-    def near(self, i: int, j: int, *, labels_count: bool) -> float | None:
-        """As in deduplication; None for a pair that is passed over."""
-        if not self._left:
-            self.passed_over += 1
-            return None
-        self._left -= 1
-        return super().near(i, j, labels_count=labels_count)
 
 
 def compare_rows(
@@ -59,18 +38,13 @@ def compare_rows(
     yield from _conflicts(index, is_told_N)
     yield from _repeated_prompts(index, is_told_N)
     if bands and table.signatures_NK is not None:
-        candidates = Candidates(table, bands, budget_bytes=BUDGET_BYTES, listener=listener, stop=stop)
-        judge = BoundedJudge(table, reader, bands.threshold)
-        drop_near(table, verdict, candidates, judge, budget_bytes=BUDGET_BYTES)
+        judge = Judge(table, reader, bands.threshold)
+        drop_near(Search(table, bands, judge, BUDGET_BYTES, listener, stop), verdict)
         for row in np.flatnonzero((verdict.kind_S == NEAR) & ~is_told_N).tolist():
             first, share = int(verdict.repeats_S[row]), float(verdict.jaccard_S[row])
             yield (
                 row,
                 Fault("near-duplicate", f"nearly the same as {table.origin(first)}, Jaccard {share:.2f}"),
-            )
-        if judge.passed_over:
-            listener.warn(
-                f"near-duplicates: {judge.passed_over:,} pairs of rows of one template were not compared; for all of them: luthier data dedup"
             )
     yield from _leaks(index)
     yield from _guide_duplicates(index)

@@ -1,10 +1,11 @@
-"""Find near-duplicates: rows that meet in a band are candidates, and the Jaccard of their own shingles decides.
+"""Gather rows that may be near each other: rows that meet in a band, and whose signatures do not speak against it.
 
-Whether two rows are linked depends on the two alone, so clusters depend neither on order nor on memory. A pair is looked at
-once, in the first band where it meets, and not at all if its rows are connected already. Inside of a cluster judge.py decides.
+A cluster says where to look and decides nothing: two rows that are near are in one, but for the share that the bands miss, and
+two rows of one need not be near. What is near is decided in sweep.py, of a row and another alone, so that what stays depends on
+neither memory nor batches.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
@@ -16,90 +17,8 @@ from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 
 PAIRS_AT_ONCE = 2**16
+# In a larger group pairs are not looked at one by one: its rows are all of one cluster, and join.py finds what is near.
 SMALL_GROUP = 64
-# 16 Mi pairs of a band's group of equal keys: up to 5,793 rows are compared each with each, more with the first ones only.
-MOST_PAIRS_A_GROUP = 2**24
-
-Wanted = Callable[[Array, Array], Array]
-Act = Callable[[int, int], None]
-
-
-class Candidates:
-    """Walks the candidate pairs (i < j) band by band, in an order that no budget changes. P: pairs in hand."""
-
-    def __init__(
-        self, table: Table, bands: Bands, *, budget_bytes: int, listener: Listener, stop: StopFlag
-    ) -> None:
-        assert table.signatures_NK is not None
-        self.pairs_looked_at = 0
-        self.pairs_passed_over = 0
-        self._table = table
-        self._signatures_NK = table.signatures_NK
-        self._bands = bands
-        self._budget_bytes = budget_bytes
-        self._listener = listener
-        self._stop = stop
-
-    def walk(self, among_N: Array, label: str, wanted: Wanted, act: Act) -> None:
-        """Call `act` on every promising pair of rows `among_N` that is still `wanted`."""
-        bands = len(self._table.bands)
-        for band, keys_N in enumerate(self._table.bands):
-            for i_P, j_P in self._blocks(keys_N, among_N):
-                self._stop.check(INTERRUPTED, fix="Repeat the command.")
-                is_wanted_P = wanted(i_P, j_P)
-                i_P, j_P = self._promising(i_P[is_wanted_P], j_P[is_wanted_P], band)
-                self.pairs_looked_at += len(i_P)
-                for i, j in zip(i_P.tolist(), j_P.tolist(), strict=True):
-                    act(i, j)
-                self._listener.progress(label, band, bands, f"{self.pairs_looked_at:,} pairs")
-        self._listener.progress(label, bands, bands, f"{self.pairs_looked_at:,} pairs")
-
-    def _blocks(self, keys_N: Array, among_N: Array) -> Iterator[tuple[Array, Array]]:
-        """All pairs that share a key: those of small groups gathered, those of a large group row by row."""
-        waiting: list[tuple[int, int]] = []
-        for rows in equal_groups(keys_N, budget_bytes=self._budget_bytes, among_N=among_N):
-            if len(rows) <= SMALL_GROUP:
-                waiting.extend(combinations(rows.tolist(), 2))
-                if len(waiting) < PAIRS_AT_ONCE:
-                    continue
-            if waiting:
-                yield _as_arrays(waiting)
-                waiting = []
-            if len(rows) > SMALL_GROUP:
-                yield from self._blocks_of_large(rows)
-        if waiting:
-            yield _as_arrays(waiting)
-
-    def _blocks_of_large(self, rows: Array) -> Iterator[tuple[Array, Array]]:
-        most = MOST_PAIRS_A_GROUP
-        for place in range(len(rows) - 1):
-            others = rows[place + 1 :]
-            if most <= 0:
-                self.pairs_passed_over += len(others) * (len(others) + 1) // 2
-                return
-            most -= len(others)
-            for start in range(0, len(others), PAIRS_AT_ONCE):
-                j_P = others[start : start + PAIRS_AT_ONCE]
-                yield np.full(len(j_P), rows[place]), j_P
-
-    def _promising(self, i_P: Array, j_P: Array, band: int) -> tuple[Array, Array]:
-        """Pairs that no earlier band has shown, and whose signatures agree often enough."""
-        agree_PK = self._signatures_NK[i_P] == self._signatures_NK[j_P]
-        is_promising_P = agree_PK.sum(axis=1) >= self._bands.fewest_matches
-        if band:
-            earlier_PBR = agree_PK[:, : band * self._bands.rows].reshape(-1, band, self._bands.rows)
-            is_promising_P &= ~earlier_PBR.all(axis=2).any(axis=1)
-        return i_P[is_promising_P], j_P[is_promising_P]
-
-    def promising_for(self, row: int, others: Array) -> Array:
-        """Those of `others` whose signatures agree with the row's often enough to be near it."""
-        agree_P = (self._signatures_NK[others] == self._signatures_NK[row]).sum(axis=1)
-        return np.asarray(others[agree_P >= self._bands.fewest_matches])
-
-
-def _as_arrays(pairs: list[tuple[int, int]]) -> tuple[Array, Array]:
-    both = np.array(pairs, dtype=np.int64)
-    return both[:, 0], both[:, 1]
 
 
 class Clusters:
@@ -117,7 +36,7 @@ class Clusters:
         return row
 
     def link(self, i: int, j: int) -> None:
-        """Join the sets of two rows that are near each other."""
+        """Join the sets of two rows."""
         low, high = sorted((self.first_of(i), self.first_of(j)))
         self.parent_N[high] = low
 
@@ -134,3 +53,65 @@ class Clusters:
         starts = np.flatnonzero(np.diff(firsts, prepend=-1))
         for members in np.split(later, starts)[1:]:
             yield np.concatenate([[self.first_of(int(members[0]))], members])
+
+
+class ClusterFinder:
+    """Walks the groups of rows that share a band. N: rows, P: pairs in hand."""
+
+    def __init__(
+        self, table: Table, bands: Bands, *, budget_bytes: int, listener: Listener, stop: StopFlag
+    ) -> None:
+        assert table.signatures_NK is not None
+        self._table = table
+        self._signatures_NK = table.signatures_NK
+        self._fewest_matches = bands.fewest_matches
+        self._budget_bytes = budget_bytes
+        self._listener = listener
+        self._stop = stop
+
+    def find(self, among_N: Array, label: str, *, across: bool) -> Clusters:
+        """Clusters of the rows `among_N`; with `across` only pairs of a source row and one to compare against count."""
+        clusters = Clusters(len(self._table))
+        bands = len(self._table.bands)
+        for band, keys_N in enumerate(self._table.bands):
+            self._listener.progress(label, band, bands)
+            for i_P, j_P in self._pairs(keys_N, among_N, clusters, across=across):
+                self._stop.check(INTERRUPTED, fix="Repeat the command.")
+                for i, j in self._promising(i_P, j_P, clusters):
+                    clusters.link(i, j)
+        self._listener.progress(label, bands, bands)
+        return clusters
+
+    def _pairs(
+        self, keys_N: Array, among_N: Array, clusters: Clusters, *, across: bool
+    ) -> Iterator[tuple[Array, Array]]:
+        """The pairs of small groups, many at once; the rows of large groups are linked as they are."""
+        first_against = self._table.first_against
+        waiting: list[tuple[int, int]] = []
+        for rows in equal_groups(keys_N, budget_bytes=self._budget_bytes, among_N=among_N):
+            if across and (rows[0] >= first_against or rows[-1] < first_against):
+                continue
+            if len(rows) > SMALL_GROUP:
+                for row in rows[1:].tolist():
+                    clusters.link(int(rows[0]), row)
+                continue
+            pairs = combinations(rows.tolist(), 2)
+            waiting.extend((i, j) for i, j in pairs if not across or i < first_against <= j)
+            if len(waiting) >= PAIRS_AT_ONCE:
+                yield _as_arrays(waiting)
+                waiting = []
+        if waiting:
+            yield _as_arrays(waiting)
+
+    def _promising(self, i_P: Array, j_P: Array, clusters: Clusters) -> Iterator[tuple[int, int]]:
+        """Pairs that are not of one cluster yet, and whose signatures agree often enough."""
+        may_be_apart_P = clusters.may_be_apart(i_P, j_P)
+        i_P, j_P = i_P[may_be_apart_P], j_P[may_be_apart_P]
+        agree_P = (self._signatures_NK[i_P] == self._signatures_NK[j_P]).sum(axis=1)
+        is_promising_P = agree_P >= self._fewest_matches
+        return zip(i_P[is_promising_P].tolist(), j_P[is_promising_P].tolist(), strict=True)
+
+
+def _as_arrays(pairs: list[tuple[int, int]]) -> tuple[Array, Array]:
+    both = np.array(pairs, dtype=np.int64)
+    return both[:, 0], both[:, 1]

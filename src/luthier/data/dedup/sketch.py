@@ -125,21 +125,14 @@ class WordHashes(dict[str, int]):
         return found
 
 
-class Sketcher:
-    """From the tokens of rows to signatures and band keys."""
+class ShingleHashes:
+    """64 bits a shingle, from the tokens of rows."""
 
-    def __init__(self, engine: Engine, bands: Bands) -> None:
-        self.engine = engine
-        self.bands = bands
+    def __init__(self) -> None:
         self._words = WordHashes()
 
-    def sketch(self, rows: Sequence[list[str]]) -> tuple[Signatures, Hashes]:
-        """Signatures, N by K, and band keys, N by B."""
-        hashes_T, starts_N = self._hash_shingles(rows)
-        signatures_NK = self.engine.signatures(hashes_T, starts_N)
-        return signatures_NK, band_keys(signatures_NK, self.bands)
-
-    def _hash_shingles(self, rows: Sequence[list[str]]) -> tuple[Hashes, Hashes]:
+    def hash(self, rows: Sequence[list[str]]) -> tuple[Hashes, Hashes]:
+        """The hashes of all rows in one line, and where each row starts, with the end."""
         padded = [pad(tokens) for tokens in rows]
         lengths_N = np.array([len(tokens) for tokens in padded])
         look_up = self._words.__getitem__
@@ -157,6 +150,28 @@ class Sketcher:
         is_inside_T[ends_N - 1] = is_inside_T[ends_N - 2] = False
         starts_N = np.concatenate([[0], np.cumsum(lengths_N - SHINGLE_TOKENS + 1)]).astype(np.uint64)
         return mix(hashes_T[is_inside_T[: len(hashes_T)]]), starts_N
+
+    def sets(self, rows: Sequence[list[str]]) -> list[Hashes]:
+        """Of each row its different shingles."""
+        hashes_T, starts_N = self.hash(rows)
+        return [
+            np.unique(hashes_T[start:end]) for start, end in itertools.pairwise(starts_N.astype(int).tolist())
+        ]
+
+
+class Sketcher:
+    """From the tokens of rows to signatures and band keys."""
+
+    def __init__(self, engine: Engine, bands: Bands) -> None:
+        self.engine = engine
+        self.bands = bands
+        self._shingles = ShingleHashes()
+
+    def sketch(self, rows: Sequence[list[str]]) -> tuple[Signatures, Hashes]:
+        """Signatures, N by K, and band keys, N by B."""
+        hashes_T, starts_N = self._shingles.hash(rows)
+        signatures_NK = self.engine.signatures(hashes_T, starts_N)
+        return signatures_NK, band_keys(signatures_NK, self.bands)
 
 
 def mix(values: Hashes) -> Hashes:

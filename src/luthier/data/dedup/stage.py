@@ -17,12 +17,12 @@ from typing import Any
 
 from luthier.data.dedup.columns import Columns
 from luthier.data.dedup.exact import Prompts, conflicts, count_prompts, drop_exact
-from luthier.data.dedup.judge import Judge, WordingReader, drop_against, drop_near
-from luthier.data.dedup.near import Candidates
+from luthier.data.dedup.judge import Judge, WordingReader
 from luthier.data.dedup.output import Outputs, write_outputs
 from luthier.data.dedup.picture import largest_clusters, repeated_pairs
 from luthier.data.dedup.scan import Rereader, check_are_lines
 from luthier.data.dedup.sketch import LOWEST_THRESHOLD, Bands, Sketcher, choose_bands, find_engine
+from luthier.data.dedup.sweep import Search, drop_against, drop_near
 from luthier.data.dedup.table import Table, read_table
 from luthier.data.dedup.verdict import Verdict
 from luthier.floor.errors import UsageError
@@ -64,7 +64,6 @@ class Found:
     as_written: Prompts
     folded: Prompts
     sketcher: Sketcher | None
-    candidates: Candidates | None
     judge: Judge | None
 
 
@@ -103,8 +102,6 @@ def dedup(
             report = report.model_copy(update={"seconds": time.perf_counter() - started})
             report.write(outputs.report)
         reader.check_unchanged()
-    if report.pairs_passed_over:
-        listener.warn(f"dedup: {report.pairs_passed_over:,} pairs of very large groups were not compared")
     return report
 
 
@@ -114,10 +111,10 @@ def _find_inputs(task: DedupTask) -> tuple[list[Path], list[Path]]:
     seen: set[Path] = set()
     for file in (*sources, *against):
         if file.resolve() in seen:
-    check_are_lines([*sources, *against])
             what = f"{file} is named twice: every row of it would repeat itself"
             raise UsageError("usage", what, where="the command line", fix="Name each file once.")
         seen.add(file.resolve())
+    check_are_lines([*sources, *against])
     return sources, against
 
 
@@ -167,13 +164,13 @@ def compare(
     verdict = Verdict.all_kept(table.first_against)
     is_first_N = drop_exact(table, verdict, budget_bytes=sort_bytes)
     if sketcher is None:
-        return Found(table, verdict, as_written, folded, None, None, None)
-    candidates = Candidates(table, sketcher.bands, budget_bytes=sort_bytes, listener=listener, stop=stop)
+        return Found(table, verdict, as_written, folded, None, None)
     judge = Judge(table, reader, sketcher.bands.threshold)
+    search = Search(table, sketcher.bands, judge, sort_bytes, listener, stop)
     if len(table) > table.first_against:
-        drop_against(table, verdict, is_first_N, candidates, judge)
-    drop_near(table, verdict, candidates, judge, budget_bytes=sort_bytes)
-    return Found(table, verdict, as_written, folded, sketcher, candidates, judge)
+        drop_against(search, verdict, is_first_N)
+    drop_near(search, verdict)
+    return Found(table, verdict, as_written, folded, sketcher, judge)
 
 
 def _report(
@@ -215,14 +212,13 @@ def _report(
 
 def _search_facts(found: Found) -> dict[str, Any]:
     """How the near-duplicates were looked for."""
-    sketcher, candidates, judge = found.sketcher, found.candidates, found.judge
+    sketcher, judge = found.sketcher, found.judge
     return {
         "engine": sketcher.engine.name if sketcher else None,
         "bands": sketcher.bands.count if sketcher else 0,
         "rows_per_band": sketcher.bands.rows if sketcher else 0,
-        "pairs_compared": candidates.pairs_looked_at if candidates else 0,
+        "pairs_compared": judge.pairs_compared if judge else 0,
         "pairs_confirmed": judge.pairs_confirmed if judge else 0,
-        "pairs_passed_over": candidates.pairs_passed_over if candidates else 0,
         "spilled_bytes": found.table.spilled_bytes,
     }
 
