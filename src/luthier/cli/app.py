@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from luthier.cli.compare import compare
 from luthier.cli.data import data
@@ -29,14 +30,38 @@ from luthier.floor.errors import Interrupted, LuthierError, UsageError
 from luthier.floor.secrets import hide_secrets
 
 OUR_FAULT = 70  # EX_SOFTWARE of sysexits.h
+ORDER = (
+    "demo",
+    "doctor",
+    "data",
+    "recipe",
+    "validate",
+    "prepare",
+    "train",
+    "eval",
+    "compare",
+    "merge",
+    "runs",
+    "explain",
+)
 # On CPUs with AVX512-BF16 it warns, when PEFT imports it, that a kernel is not there which nobody asked for.
 TALKS_AT_IMPORT = "bitsandbytes.backends.cpu.ops"
 
 # typer raises the faults of a command line as a class that it does not export: the parent of BadParameter's parent.
 _CommandLineFault: type[Exception] = typer.BadParameter.__mro__[2]
 
+
+class _InOrderOfWork(TyperGroup):
+    """Lists the verbs in the order in which a person needs them; typer alone puts groups last."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
 app = typer.Typer(
     name="luthier",
+    cls=_InOrderOfWork,
     help="Trains language models from base models: prepare, train, judge against the base, merge.",
     epilog="Exit codes: docs/reference/exit-codes.md. What a fault word means: luthier explain WORD.",
     add_completion=False,
@@ -67,18 +92,18 @@ def _root(
     """Trains language models from base models: prepare, train, judge against the base, merge."""
 
 
-app.command("train")(train)
+app.command("demo", short_help="Prepare, train and judge on a bundled task.")(demo)
+app.command("doctor", short_help="Say what the machine has and lacks.")(doctor)
+app.add_typer(data, name="data")
+app.command("validate", short_help="Judge a recipe; nothing is loaded.")(validate)
+app.add_typer(recipe, name="recipe")
 app.command("prepare")(prepare)
+app.command("train")(train)
 app.command("eval")(evaluate)
-app.command("compare")(compare)
+app.command("compare", short_help="Compare a run with its base or with another run.")(compare)
 app.command("merge")(merge)
 app.command("runs")(runs)
-app.command("validate")(validate)
-app.add_typer(data, name="data")
-app.add_typer(recipe, name="recipe")
-app.command("explain")(explain)
-app.command("doctor")(doctor)
-app.command("demo")(demo)
+app.command("explain", short_help="Explain the word of a fault, or a setting.")(explain)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from luthier.cli.options import AsJson
 if TYPE_CHECKING:
     from luthier.reports.convert import ConvertReport, LedgerCounts
 
-data = typer.Typer(help="Work on data before it is prepared.", no_args_is_help=True)
+data = typer.Typer(help="Work on rows, from an export to a picture of what is trained.", no_args_is_help=True)
 
 SHOWN_CHARACTERS = 400
 
@@ -68,12 +68,12 @@ class Keep(enum.StrEnum):
 
 @data.callback()
 def _data() -> None:
-    """Work on data before it is prepared."""
+    """Work on rows, from an export to a picture of what is trained."""
 
 
-@data.command("convert")
+@data.command("convert", short_help="Make JSON lines of an export, or of rows in any format.")
 def convert(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file, a folder or a zip archive.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file of any format, a folder or a zip archive.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the rows go.", show_default=False)] = None,
     dialect: Annotated[DialectName | None, typer.Option("--from", metavar="NAME", help="The dialect of the source. Without it, it is recognised.", show_default=False)] = None,
     form: Annotated[RowForm | None, typer.Option("--to", help="What the rows become. Without it, what holds the dialect best.", show_default=False)] = None,
@@ -85,7 +85,7 @@ def convert(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the counts and the first rows; write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Convert a ChatGPT export, or rows in another tool's dialect, to rows that `luthier prepare` reads.
+    """Convert an export, or rows in any dialect and format, to JSON lines.
 
     What is left out is counted by reason, in the report beside the rows.
     """
@@ -93,9 +93,9 @@ def convert(
     from luthier.cli.screen import Screen
     from luthier.data.convert.stage import Request
     from luthier.data.convert.stage import convert as convert_stage
-    from luthier.text.dialects.turns import Choices
     from luthier.floor.errors import UsageError
     from luthier.floor.stop import StopFlag, listen_for_stop
+    from luthier.text.dialects.turns import Choices
 
     if not source:  # to a path, nothing is the folder that one stands in
         raise UsageError(
@@ -118,13 +118,13 @@ def convert(
     return show(converted_text(report, is_dry=dry_run))
 
 
-data.command("check")(data_check)
-data.command("dedup")(dedup)
-data.command("leaks")(leaks)
+data.command("check", short_help="Find every fault of rows, and repair a copy.")(data_check)
+data.command("dedup", short_help="Leave out rows that repeat others.")(dedup)
 data.command("split")(data_split)
-data.command("show")(data_show)
-data.command("report")(data_report)
-data.command("synth")(synth)
+data.command("leaks", short_help="Find rows that hold a question of another set.")(leaks)
+data.command("synth", short_help="Ask a model for rows, a prompt for each seed.")(synth)
+data.command("show", short_help="Show rows and batches as the model will learn them.")(data_show)
+data.command("report", short_help="Write one HTML page about prepared data.")(data_report)
 
 
 def converted_text(report: "ConvertReport", *, is_dry: bool) -> str:

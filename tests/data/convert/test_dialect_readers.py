@@ -27,7 +27,10 @@ def test_openai_rows_lose_tools_and_pictures_with_a_count_and_keep_weights(tmp_p
     ]
     assert [message.get("weight") for message in rows[1]["messages"]] == [None, 0, None, None]
     assert report.messages.dropped == {"tool call": 2, "tool output": 2}
-    assert report.notes == {"image, sound or file left out of a message": 1}
+    assert report.notes == {
+        "image, sound or file left out of a message": 1,
+        "'parallel_tool_calls' is a field that no row has": 1,
+    }
     check_books(report)
 
 

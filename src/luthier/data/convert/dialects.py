@@ -13,7 +13,7 @@ from luthier.text.dialects import alpaca, oasst, openai_chat, pairs, sharegpt
 from luthier.text.dialects.preference import is_preference
 from luthier.text.dialects.turns import Choices, Reading
 from luthier.text.problems import LineFault
-from luthier.text.shapes import Candidate, closest
+from luthier.text.shapes import SHAPE_OF, Candidate, closest
 
 Records = Iterator[tuple[str, dict[str, Any]]]
 
@@ -82,6 +82,12 @@ def check_fits(record: Mapping[str, Any], dialect: Dialect) -> None:
         fix = f"Convert the two kinds apart from each other; if it is {other.name} throughout: --from {other.name}"
         raise LineFault("data-dialect", f"is {other.name}, and not {dialect.name} as the rest", fix=fix)
     raise fits_none(record)
+
+
+def unread_fields(record: Mapping[str, Any], dialect: Dialect) -> list[str]:
+    """The fields of a record that are in no row; nothing is said of exports and trees, which are full of such."""
+    shape = SHAPE_OF.get({"openai": "messages"}.get(dialect.name, dialect.name.replace("-", "_")))
+    return sorted(record.keys() - shape.fields) if shape and dialect.name != "oasst" else []
 
 
 def fits_none(record: Mapping[str, Any]) -> LineFault:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data.convert.books import ConversionBooks
-from luthier.data.convert.dialects import Dialect, check_fits
+from luthier.data.convert.dialects import Dialect, check_fits, unread_fields
 from luthier.data.convert.inputs import as_text, find_inputs
 from luthier.data.convert.intake import Event, find_dialect, read_events
 from luthier.data.convert.settle import Form, row_line, settle
@@ -27,6 +27,7 @@ from luthier.text.dialects.turns import Choices, Reading
 from luthier.text.problems import LineFault, Problems
 
 SAMPLE_ROWS = 3
+MOST_NOTES = 40
 SEEN_BEFORE = "its id was seen before"
 FAULTY = "faulty"
 INTERRUPTED = "the conversion was interrupted; nothing of it was kept"
@@ -100,10 +101,19 @@ def _rows(work: _Work, events: Iterator[Event]) -> Iterator[dict[str, Any]]:
         except LineFault as fault:
             _refuse(work, origin, fault)
             continue
+        _note_unread(work, record)
         rows = settle(_unless_seen(work, record, reading), work.form, work.books)
         work.sample += rows[: SAMPLE_ROWS - len(work.sample)]
         if not work.problems.count:
             yield from rows
+
+
+def _note_unread(work: _Work, record: dict[str, Any]) -> None:
+    """Count the fields that no row has; of hostile records, which may each have others, the first names only."""
+    for name in unread_fields(record, work.dialect):
+        note = f"{name[:40]!r} is a field that no row has"
+        if note in work.books.notes or len(work.books.notes) < MOST_NOTES:
+            work.books.notes[note] += 1
 
 
 def _records(work: _Work, events: Iterator[Event]) -> Iterator[tuple[str, dict[str, Any]]]:
