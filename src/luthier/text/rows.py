@@ -98,7 +98,7 @@ def read_rows_of(
                 if not problems.count:
                     yield row
         if not rows and not problems.count:
-            raise _empty(each.files)
+            raise _empty(each.files, problems)
     problems.raise_if_any()
     if unused_fields is not None:
         unused_fields.update(problems.passed_over)
@@ -123,7 +123,7 @@ def first_shape(each: FileSet, format: Format) -> str:
                 problems.raise_if_any()
             return maker.looks
     problems.raise_if_any()
-    raise _empty(each.files)
+    raise _empty(each.files, problems)
 
 
 class _Maker:
@@ -177,11 +177,13 @@ def _another_kind(kind: RowKind, rest: RowKind) -> str:
     return f"makes a row of {kind}, and the rest is {rest}"
 
 
-def _empty(files: Sequence[Path]) -> DataError:
+def _empty(files: Sequence[Path], problems: Problems) -> DataError:
+    passed_over = ", ".join(f"{count:,} {what}" for what, count in problems.passed_over.most_common(8))
     names = ", ".join(str(file) for file in files[:5]) + (" ..." if len(files) > 5 else "")
     return DataError(
         "data-empty",
         f"there is no row in {names}",
         where=names,
+        why=f"Passed over: {passed_over}." if passed_over else "",
         fix='Give one row a line, such as {"prompt": "...", "completion": "..."}',
     )

@@ -57,7 +57,8 @@ def lacking(fields: Mapping[str, Any], lacks: Sequence[str], name: str) -> LineF
     """The fault of a record that is of a shape in all but the fields that it lacks."""
     listed = " and ".join(repr(each) for each in lacks)
     word = "field" if len(lacks) == 1 else "fields"
-    return LineFault("data-field", f"lacks the {word} {listed} of format {name}; {present(fields, lacks[0])}")
+    what = f"lacks the {word} {listed} of format {name}; {present(fields, lacks[0])}"
+    return LineFault("data-field", what, fix=_unwrapping(fields))
 
 
 def present(fields: Mapping[str, Any], wanted: str = "") -> str:
@@ -66,6 +67,21 @@ def present(fields: Mapping[str, Any], wanted: str = "") -> str:
         return "the object is empty"
     shown = ", ".join(str(name)[:40] for name in list(fields)[:8])
     return f"it has: {shown}{did_you_mean(wanted, fields) if wanted else ''}"
+
+
+def _unwrapping(fields: Mapping[str, Any]) -> str:
+    """What to type where the rows lie one level deeper, as in {"data": [...]}; nothing for other objects."""
+    for name, value in fields.items():
+        if _are_messages(value) and any(not shape.missing(value[0]) for shape in SHAPES):
+            return f"If the rows are in its field {name!r}, take them out: jq -c '.[\"{name}\"][]' FILE > rows.jsonl"
+    return ""
+
+
+def _no_text(name: str, value: Any) -> LineFault:
+    """The fault of a field that is no text; where it is a list, the file may hold columns instead of rows."""
+    is_column = isinstance(value, list) and len(value) > 1 and isinstance(value[0], str)
+    fix = "If each field holds a column of all rows, write one object a row: a line, or an item of an array."
+    return LineFault("data-field", f"{name!r} is {describe(value)}, not text", fix=fix if is_column else "")
 
 
 def closest(record: Mapping[str, Any], candidates: Iterable[Candidate]) -> Candidate | None:
@@ -87,7 +103,7 @@ def _make_pair(fields: Mapping[str, Any], origin: str) -> Row:
         return _conversation(pairs.read_prompt_completion(fields, AS_IT_STANDS), origin)
     for name in ("prompt", "completion"):
         if not isinstance(fields[name], str):
-            raise LineFault("data-field", f"{name!r} is {describe(fields[name])}, not text")
+            raise _no_text(name, fields[name])
     return Row("prompt_completion", origin, fields["prompt"], fields["completion"])
 
 
@@ -97,7 +113,7 @@ def _are_messages(value: Any) -> bool:
 
 def _make_text(fields: Mapping[str, Any], origin: str) -> Row:
     if not isinstance(fields["text"], str):
-        raise LineFault("data-field", f"'text' is {describe(fields['text'])}, not text")
+        raise _no_text("text", fields["text"])
     return Row("text", origin, text=fields["text"])
 
 
@@ -226,10 +242,11 @@ def _fits_none(record: Mapping[str, Any]) -> LineFault:
     found = closest(record, [Candidate(shape.name, shape.missing, shape.lists) for shape in SHAPES])
     if found is None:
         listed = ", ".join(shape.name for shape in SHAPES)
-        return LineFault("data-field", f"has no shape of a row ({listed}); {present(record)}")
+        what = f"has no shape of a row ({listed}); {present(record)}"
+        return LineFault("data-field", what, fix=_unwrapping(record))
     lacks = found.missing(record)
     what = f"has no shape of a row; {found.name} is closest, but it lacks {' and '.join(lacks)}"
-    return LineFault("data-field", f"{what}; {present(record, lacks[0])}")
+    return LineFault("data-field", f"{what}; {present(record, lacks[0])}", fix=_unwrapping(record))
 
 
 EXPORTS = (
