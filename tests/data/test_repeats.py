@@ -60,6 +60,26 @@ def test_near_repeats_go_with_their_jaccard(tiny_base: Path, tmp_path: Path) -> 
     assert not list(Path(report.store).glob("repeats")), "the texts that waited are gone"
 
 
+def test_repeats_by_meaning_go_with_their_cosine_and_the_model_is_part_of_the_key(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("model2vec", reason="needs pip install 'luthier[semantic]'")
+    from tests.data.dedup.test_semantic import make_model
+
+    model = make_model(tmp_path / "static")
+    rows = [{"text": "buy large house"}, {"text": "quick cat"}, {"text": "purchase big home"}]
+    file = write_rows(tmp_path / "data" / "a.jsonl", rows)
+    dedup = {"kind": "semantic", "model": str(model)}
+    recipe = make_recipe(tiny_base, tmp_path, validation_fraction=0, dedup=dedup)
+    report = prepare(recipe, make_run(tmp_path))
+    [gone] = dropped_of(report, "deduplicated")
+    assert (gone["origin"], gone["repeats"], gone["reason"]) == (f"{file}:3", f"{file}:1", "semantic repeat")
+    assert gone["cosine"] == pytest.approx(1)
+    assert books_of(report, "deduplicated").rows.dropped == {"semantic repeat": 1}
+    (model / "config.json").write_text('{"normalize": false}')
+    assert prepare(recipe, make_run(tmp_path / "again")).inputs_hash != report.inputs_hash
+
+
 def test_cleaning_comes_before_the_comparison(tiny_base: Path, tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "a.jsonl", [pair("caf\u00e9"), pair("cafe\u0301\u200b")])
     recipe = make_recipe(

@@ -14,7 +14,7 @@ SURFACE: dict[str, set[str]] = {
     "data check": COMMON
     | {"--recipe", "--against", "--tokenizer", "--model", "--max-length", "--fix", "--out"},
     "data dedup": COMMON
-    | {"--against", "--out", "--threshold", "--exact-only"}
+    | {"--against", "--out", "--threshold", "--exact-only", "--semantic", "--similarity"}
     | {"--dry-run", "--overwrite", "--show"},
     "data leaks": COMMON | {"--threshold", "--no-near", "--pairs"},
     "data split": COMMON

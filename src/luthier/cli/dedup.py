@@ -48,6 +48,18 @@ def dedup(
         float, typer.Option("--threshold", help="The Jaccard from which two rows are near, 0.3 to 1.")
     ] = 0.8,
     exact_only: Annotated[bool, typer.Option("--exact-only", help="Look for exact repeats only.")] = False,
+    semantic: Annotated[
+        str | None,
+        typer.Option(
+            "--semantic",
+            metavar="MODEL",
+            help="Leave out rows that mean the same, too: a model2vec folder, never fetched.",
+            show_default=False,
+        ),
+    ] = None,
+    similarity: Annotated[
+        float, typer.Option("--similarity", help="The cosine from which two rows mean the same, 0.5 to 1.")
+    ] = 0.95,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing; show the largest clusters and three pairs.")
     ] = False,
@@ -77,6 +89,8 @@ def dedup(
             against=tuple(against or ()),
             threshold=threshold,
             exact_only=exact_only,
+            semantic_model=semantic,
+            similarity=similarity,
             out=None if dry_run else out or default_out(sources),
             overwrite=overwrite,
             pairs_shown=PAIRS_OF_SHOW if show_pairs else PAIRS_OF_A_DRY_RUN if dry_run else 0,
@@ -117,6 +131,10 @@ def dedup_text(report: "DedupReport", *, with_clusters: bool) -> str:
         lines.append(
             f"near       Jaccard {report.threshold:g} or more; {report.bands} bands of {report.rows_per_band} by "
             f"{report.engine}; {report.pairs_confirmed:,} of {report.pairs_compared:,} pairs confirmed"
+        )
+    if report.semantic_model is not None:
+        lines.append(
+            f"meaning    cosine {report.similarity:g} or more by {report.semantic_model}; look at the pairs"
         )
     if with_clusters:
         lines += clusters_lines(report)
@@ -161,4 +179,7 @@ def pair_lines(pair: "RepeatedPair") -> list[str]:
     right += [""] * (height - len(right))
     rows = [f"{one:<{COLUMN_WIDTH}} | {two}".rstrip() for one, two in zip(left, right, strict=True)]
     through = f", through {pair.via}" if pair.via else ""
-    return [f"{pair.kind}, Jaccard {pair.jaccard:.3f}{through}; the left one stays", *rows]
+    return [
+        f"{pair.kind}, {'cosine' if pair.measure == 'cosine' else 'Jaccard'} {pair.jaccard:.3f}{through}; the left one stays",
+        *rows,
+    ]

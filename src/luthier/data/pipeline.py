@@ -133,9 +133,9 @@ class Pipeline:
         for row in rows:
             number, self._number = self._number, self._number + 1
             if self._repeats and not self._repeats.is_kept(number):
-                reason, kept, jaccard = self._repeats.why(number)
+                reason, kept, likeness = self._repeats.why(number)
                 self._repeated[reason] += 1
-                self._dropped.write("deduplicated", reason, row.origin, repeats=kept, jaccard=jaccard)
+                self._dropped.write("deduplicated", reason, row.origin, repeats=kept, **likeness)
                 continue
             yield row
 

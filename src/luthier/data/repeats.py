@@ -15,11 +15,13 @@ from typing import Any, BinaryIO, Self
 
 from luthier.config.repeats import DedupConfig
 from luthier.data.dedup.columns import Columns
+from luthier.data.dedup.embed import hash_static_model, load_embedder
 from luthier.data.dedup.scan import PlacedRow
+from luthier.data.dedup.semantic import Semantic
 from luthier.data.dedup.sketch import Sketcher, choose_bands, find_engine
 from luthier.data.dedup.stage import BUDGET_BYTES, compare
 from luthier.data.dedup.table import BATCH_CHARACTERS, append_rows, make_table
-from luthier.data.dedup.verdict import EXACT, KEPT, Verdict
+from luthier.data.dedup.verdict import EXACT, KEPT, NEAR, SEMANTIC, Verdict, measure_of
 from luthier.data.dedup.wording import Wording, wording_of
 from luthier.floor.errors import DataError
 from luthier.floor.files import disk_faults
@@ -29,16 +31,29 @@ from luthier.text.rows import Row
 
 BATCH_ROWS = 4096
 FOLDER = "repeats"
-REASONS = {EXACT: "exact repeat", EXACT + 1: "near repeat"}
+REASONS = {EXACT: "exact repeat", NEAR: "near repeat", SEMANTIC: "semantic repeat"}
+
+
+def dedup_key(config: DedupConfig) -> dict[str, Any]:
+    """Everything of a recipe's deduplication that changes which rows stay; empty if it is off."""
+    if config.kind == "off":
+        return {}
+    hidden = {"model"} if config.model else {"model", "similarity"}
+    key = config.model_dump(mode="json", exclude=hidden)
+    return {"dedup": key | ({"model": hash_static_model(config.model)} if config.model else {})}
 
 
 class Repeats:
     """Which rows repeat others, by their number in the order of reading. A context manager: its files go with it."""
 
     def __init__(self, config: DedupConfig, folder: Path, listener: Listener, stop: StopFlag) -> None:
-        is_near = config.kind == "near"
+        is_near = config.kind in ("near", "semantic")
         self._sketcher = Sketcher(find_engine(), choose_bands(config.threshold)) if is_near else None
         self._folder = folder / FOLDER
+        self._semantic = None
+        if config.model is not None:
+            embedder = load_embedder(config.model, where="data.dedup.model")
+            self._semantic = Semantic(embedder, config.similarity, self._folder)
         self._listener = listener
         self._stop = stop
         self._offsets = array("q")
@@ -86,6 +101,7 @@ class Repeats:
                 table,
                 self._sketcher,
                 self,
+                semantic=self._semantic,
                 budget_bytes=BUDGET_BYTES,
                 listener=self._listener,
                 stop=self._stop,
@@ -98,11 +114,15 @@ class Repeats:
             raise _changed()
         return bool(self._verdict.kind_S[number] == KEPT)
 
-    def why(self, number: int) -> tuple[str, str, float]:
-        """Of a row that goes: the reason, the place of the row that stays for it, and their Jaccard."""
+    def why(self, number: int) -> tuple[str, str, dict[str, Any]]:
+        """Of a row that goes: the reason, the place of the row that stays for it, and how alike they are by which measure."""
         verdict = self._verdict
         kept = self._read(self._offsets[int(verdict.repeats_S[number])])["origin"]
-        return REASONS[int(verdict.kind_S[number])], str(kept), round(float(verdict.jaccard_S[number]), 4)
+        return (
+            REASONS[int(verdict.kind_S[number])],
+            str(kept),
+            {measure_of(verdict, number): round(float(verdict.jaccard_S[number]), 4)},
+        )
 
     def check_all_came(self, rows: int) -> None:
         """Raise DataError (data-changed) if there are fewer rows now than were gone through."""

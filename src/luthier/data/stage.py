@@ -24,6 +24,7 @@ from luthier.data.clean.tell import cleaning_lines
 from luthier.data.costs import CAN_SPLIT
 from luthier.data.dropped import DROPPED
 from luthier.data.leak_check import leaks_key
+from luthier.data.repeats import dedup_key
 from luthier.data.sources import Sources, find_sources
 from luthier.data.tokenizer import check_ids_fit_model, find_tokenizer, train_on_rows
 from luthier.floor.errors import DataError, RecipeError, UsageError
@@ -177,7 +178,7 @@ def _key_parts(
         "overlong": data.overlong,
         "tokenizer": tokenizer,
         **({"cleaning": cleaning} if cleaning else {}),
-        **({"dedup": data.dedup.model_dump(mode="json")} if data.dedup.kind != "off" else {}),
+        **dedup_key(data.dedup),
         **leaks_key(data.leaks),
         **({"sources": mixed} if (mixed := sources.key()) else {}),
     }

@@ -24,7 +24,9 @@ class RepeatedPair(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
-    """`exact`, `near`, `against-exact` or `against-near`."""
+    """`exact`, `near`, `against-exact`, `against-near` or `semantic`."""
+    measure: str = "jaccard"
+    """What `jaccard` holds: `jaccard`, or `cosine` where a row went by its meaning."""
     jaccard: float
     row: str
     text: str
@@ -58,6 +60,10 @@ class DedupReport(Report):
     """The library that made the signatures."""
     bands: int
     rows_per_band: int
+    semantic_model: str | None = None
+    """The static embedding model that meanings were compared by."""
+    similarity: float | None = None
+    """The cosine from which a row went by its meaning."""
     rows_in: int
     rows_against: int
     rows_kept: int

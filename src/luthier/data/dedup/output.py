@@ -14,7 +14,7 @@ from luthier.data.dedup.columns import Array
 from luthier.data.dedup.picture import TEXT_SHOWN
 from luthier.data.dedup.scan import Rereader, read_raw_lines
 from luthier.data.dedup.table import Table
-from luthier.data.dedup.verdict import KEPT, KINDS, NONE, Verdict
+from luthier.data.dedup.verdict import KEPT, KINDS, NONE, Verdict, measure_of
 from luthier.floor.errors import UsageError
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, sync_file, sync_folder
 
@@ -112,7 +112,7 @@ def _dropped_lines(table: Table, verdict: Verdict) -> Iterator[dict[str, Any]]:
             "row": table.origin(row),
             "repeats": table.origin(int(verdict.repeats_S[row])),
             "kind": KINDS[verdict.kind_S[row]],
-            "jaccard": round(float(verdict.jaccard_S[row]), 6),
+            measure_of(verdict, row): round(float(verdict.jaccard_S[row]), 6),
         }
         if verdict.via_S[row] != NONE:
             line["via"] = table.origin(int(verdict.via_S[row]))

@@ -5,7 +5,7 @@ import numpy as np
 from luthier.data.dedup.columns import Array
 from luthier.data.dedup.scan import Rereader
 from luthier.data.dedup.table import Table
-from luthier.data.dedup.verdict import AGAINST_EXACT, KEPT, KINDS, NONE, Verdict
+from luthier.data.dedup.verdict import AGAINST_EXACT, AGAINST_NEAR, KEPT, KINDS, NONE, Verdict, measure_of
 from luthier.reports.dedup import Cluster, RepeatedPair
 
 CLUSTERS_SHOWN = 10
@@ -31,12 +31,14 @@ def repeated_pairs(
     table: Table, verdict: Verdict, reader: Rereader, *, count: int, leaks_only: bool
 ) -> list[RepeatedPair]:
     """Dropped rows, those least like what they repeat first: they are the ones to judge a threshold by."""
-    wanted = verdict.kind_S >= AGAINST_EXACT if leaks_only else verdict.kind_S != KEPT
+    leaks = np.isin(verdict.kind_S, (AGAINST_EXACT, AGAINST_NEAR))
+    wanted = leaks if leaks_only else verdict.kind_S != KEPT
     rows: Array = np.flatnonzero(wanted)
     rows = rows[np.argsort(verdict.jaccard_S[rows], kind="stable")][:count]
     return [
         RepeatedPair(
             kind=KINDS[verdict.kind_S[row]],
+            measure=measure_of(verdict, row),
             jaccard=round(float(verdict.jaccard_S[row]), 4),
             row=table.origin(row),
             text=text_of(table, reader, row),

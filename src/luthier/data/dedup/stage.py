@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data.dedup.columns import Columns
+from luthier.data.dedup.embed import hash_static_model, load_embedder
 from luthier.data.dedup.exact import Prompts, conflicts, count_prompts, drop_exact
 from luthier.data.dedup.judge import Judge, WordingReader
 from luthier.data.dedup.output import Outputs, write_outputs
 from luthier.data.dedup.picture import largest_clusters, repeated_pairs
 from luthier.data.dedup.scan import Rereader, check_are_lines
+from luthier.data.dedup.semantic import Semantic, drop_semantic
 from luthier.data.dedup.sketch import LOWEST_THRESHOLD, Bands, Sketcher, choose_bands, find_engine
 from luthier.data.dedup.sweep import Search, drop_against, drop_near
 from luthier.data.dedup.table import Table, read_table
@@ -40,6 +42,7 @@ BUDGET_BYTES = 2 * 2**30
 BATCH_ROWS = 4096
 PATTERN = "*.jsonl"
 VERSION = 1
+LOWEST_SIMILARITY = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class DedupTask:
     against: tuple[Path, ...] = ()
     threshold: float = 0.8
     exact_only: bool = False
+    semantic_model: str | None = None
+    """A folder of a static embedding model: rows are compared by what they mean as well."""
+    similarity: float = 0.95
     out: Path | None = None
     overwrite: bool = False
     pairs_shown: int = 0
@@ -64,7 +70,7 @@ class Found:
     as_written: Prompts
     folded: Prompts
     sketcher: Sketcher | None
-    judge: Judge | None
+    judge: Judge
 
 
 def dedup(
@@ -86,6 +92,10 @@ def dedup(
     if outputs:
         outputs.check((*sources, *against), overwrite=task.overwrite)
     sketcher = None if task.exact_only else Sketcher(find_engine(), _bands_of(task))
+    embedder = None
+    if task.semantic_model is not None:
+        check_similarity(task.similarity)
+        embedder = load_embedder(task.semantic_model, where="--semantic")
     with (
         _workspace(task.out) as folder,
         Columns(folder, budget_bytes=budget_bytes) as columns,
@@ -94,7 +104,15 @@ def dedup(
         table = read_table(
             sources, against, columns, sketcher=sketcher, batch_rows=batch_rows, listener=listener, stop=stop
         )
-        found = compare(table, sketcher, reader, budget_bytes=budget_bytes, listener=listener, stop=stop)
+        found = compare(
+            table,
+            sketcher,
+            reader,
+            semantic=Semantic(embedder, task.similarity, folder) if embedder else None,
+            budget_bytes=budget_bytes,
+            listener=listener,
+            stop=stop,
+        )
         report = _report(task, found, reader, outputs, budget_bytes=budget_bytes, started=started)
         if outputs:
             groups = conflicts(table, found.verdict.is_kept_S, budget_bytes=budget_bytes // 4)
@@ -135,6 +153,18 @@ def check_threshold(threshold: float) -> None:
         )
 
 
+def check_similarity(similarity: float) -> None:
+    """Raise UsageError for a cosine that cannot be, or at which unlike rows would count as the same."""
+    if not LOWEST_SIMILARITY <= similarity <= 1:
+        raise UsageError(
+            "usage",
+            f"a similarity of {similarity:g}",
+            where="--similarity",
+            why=f"No cosine is above 1; below {LOWEST_SIMILARITY} rows about the same thing would count as the same.",
+            fix=f"Choose one from {LOWEST_SIMILARITY} to 1; 0.95 is careful, 0.9 is SemHash's own.",
+        )
+
+
 @contextmanager
 def _workspace(out: Path | None) -> Iterator[Path]:
     """A folder for what does not fit into memory: beside the output, since /tmp may be memory itself."""
@@ -153,23 +183,27 @@ def compare(
     sketcher: Sketcher | None,
     reader: WordingReader,
     *,
+    semantic: Semantic | None = None,
     budget_bytes: int,
     listener: Listener,
     stop: StopFlag,
 ) -> Found:
-    """Exact repeats, then what the other set has, then near rows."""
+    """Exact repeats, then what the other set has, then near rows, then those that mean the same."""
     sort_bytes = budget_bytes // 4
     as_written = count_prompts(table, table.written_N, budget_bytes=sort_bytes)
     folded = count_prompts(table, table.folded_N, budget_bytes=sort_bytes)
     verdict = Verdict.all_kept(table.first_against)
     is_first_N = drop_exact(table, verdict, budget_bytes=sort_bytes)
-    if sketcher is None:
-        return Found(table, verdict, as_written, folded, None, None)
-    judge = Judge(table, reader, sketcher.bands.threshold)
-    search = Search(table, sketcher.bands, judge, sort_bytes, listener, stop)
-    if len(table) > table.first_against:
-        drop_against(search, verdict, is_first_N)
-    drop_near(search, verdict)
+    judge = Judge(table, reader, sketcher.bands.threshold if sketcher else 1)
+    if sketcher:
+        search = Search(table, sketcher.bands, judge, sort_bytes, listener, stop)
+        if len(table) > table.first_against:
+            drop_against(search, verdict, is_first_N)
+        drop_near(search, verdict)
+    if semantic:
+        drop_semantic(
+            semantic, table, verdict, judge, budget_bytes=budget_bytes, listener=listener, stop=stop
+        )
     return Found(table, verdict, as_written, folded, sketcher, judge)
 
 
@@ -194,6 +228,8 @@ def _report(
         files=files,
         against=against,
         threshold=None if task.exact_only else task.threshold,
+        semantic_model=task.semantic_model,
+        similarity=None if task.semantic_model is None else task.similarity,
         **_search_facts(found),
         rows_in=table.first_against,
         rows_against=len(table) - table.first_against,
@@ -217,8 +253,8 @@ def _search_facts(found: Found) -> dict[str, Any]:
         "engine": sketcher.engine.name if sketcher else None,
         "bands": sketcher.bands.count if sketcher else 0,
         "rows_per_band": sketcher.bands.rows if sketcher else 0,
-        "pairs_compared": judge.pairs_compared if judge else 0,
-        "pairs_confirmed": judge.pairs_confirmed if judge else 0,
+        "pairs_compared": judge.pairs_compared,
+        "pairs_confirmed": judge.pairs_confirmed,
         "spilled_bytes": found.table.spilled_bytes,
     }
 
@@ -228,5 +264,7 @@ def _counts_of(prompts: Prompts) -> PromptCounts:
 
 
 def _hash_inputs(task: DedupTask, files: dict[str, str], against: Sequence[str]) -> str:
-    parts = [VERSION, files, against, None if task.exact_only else task.threshold]
+    parts: list[Any] = [VERSION, files, against, None if task.exact_only else task.threshold]
+    if task.semantic_model is not None:
+        parts += [hash_static_model(task.semantic_model), task.similarity]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -16,7 +16,7 @@ from luthier.data.dedup.near import SMALL_GROUP, ClusterFinder, Clusters
 from luthier.data.dedup.sketch import Bands, ShingleHashes
 from luthier.data.dedup.table import INTERRUPTED, Table
 from luthier.data.dedup.verdict import AGAINST_NEAR, EXACT, KEPT, NEAR, Verdict
-from luthier.data.dedup.wording import label_of, short_key, tokens_of
+from luthier.data.dedup.wording import label_key, tokens_of
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 
@@ -182,13 +182,9 @@ class Sweep:
             found = self._hashes.sets([tokens_of(each.body) for each in wordings])
             shingles += sum(map(len, found))
             sets += found
-            labels += [_label_key(label_of(each)) if self._labels_count else 0 for each in wordings]
+            labels += [label_key(each) if self._labels_count else 0 for each in wordings]
             if shingles >= self._most_shingles:
                 yield Block(rows[start : start + len(sets)], sets, labels)
                 start, sets, labels, shingles = start + len(sets), [], [], 0
         if sets:
             yield Block(rows[start:], sets, labels)
-
-
-def _label_key(label: tuple[str, ...] | None) -> int:
-    return 0 if label is None else int.from_bytes(short_key("\0".join(label)), "little", signed=True)

@@ -8,8 +8,8 @@ import numpy as np
 from luthier.data.dedup.columns import Array
 
 KEPT = 0
-KINDS = ("kept", "exact", "near", "against-exact", "against-near")
-EXACT, NEAR, AGAINST_EXACT, AGAINST_NEAR = range(1, 5)
+KINDS = ("kept", "exact", "near", "against-exact", "against-near", "semantic")
+EXACT, NEAR, AGAINST_EXACT, AGAINST_NEAR, SEMANTIC = range(1, 6)
 NONE = -1
 
 
@@ -24,6 +24,8 @@ class Verdict:
     via_S: Array
     """Of an exact copy of a row that was dropped too: that one; else NONE."""
     via_jaccard_S: Array
+    is_cosine_S: Array
+    """Whether `jaccard_S` is a cosine of two vectors: of rows that went by their meaning, and of what repeats them."""
 
     @classmethod
     def all_kept(cls, rows: int) -> "Verdict":
@@ -34,12 +36,14 @@ class Verdict:
             np.zeros(rows, dtype=np.float64),
             np.full(rows, NONE, dtype=np.int64),
             np.zeros(rows, dtype=np.float64),
+            np.zeros(rows, dtype=bool),
         )
 
     def drop(self, row: int, kind: int, repeats: int, jaccard: float) -> None:
         """Leave a row out."""
         assert self.kind_S[row] == KEPT, f"row {row} is dropped twice"
         self.kind_S[row], self.repeats_S[row], self.jaccard_S[row] = kind, repeats, jaccard
+        self.is_cosine_S[row] = kind == SEMANTIC
 
     @property
     def is_kept_S(self) -> Array:
@@ -51,3 +55,8 @@ class Verdict:
         found = Counter(self.kind_S.tolist())
         assert sum(found.values()) == len(self.kind_S)
         return {name: found[number] for number, name in enumerate(KINDS) if number != KEPT and found[number]}
+
+
+def measure_of(verdict: Verdict, row: int) -> str:
+    """What a dropped row's likeness is called where it is written."""
+    return "cosine" if verdict.is_cosine_S[row] else "jaccard"

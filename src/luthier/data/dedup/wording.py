@@ -115,6 +115,12 @@ def jaccard(left: frozenset[Shingle], right: frozenset[Shingle]) -> float:
     return shared / (len(left) + len(right) - shared)
 
 
+def label_key(wording: Wording) -> int:
+    """64 bits of the label; 0 without one."""
+    label = label_of(wording)
+    return 0 if label is None else int.from_bytes(short_key("\0".join(label)), "little", signed=True)
+
+
 def label_of(wording: Wording) -> tuple[str, ...] | None:
     """The answer's tokens, case kept, if it is short enough to be a label; None for long answers and plain text."""
     if wording.prompt is None:

@@ -71,7 +71,7 @@ def _dropped_pairs(path: Path, stop: StopFlag) -> LikePairs:
     pairs = [
         LikePair(
             kind=each["reason"],
-            likeness=_jaccard(each["jaccard"]),
+            likeness=f"cosine {each['cosine']:.3f}" if "cosine" in each else _jaccard(each["jaccard"]),
             row=each["repeats"],
             text=_text(texts, each["repeats"]),
             other=each["origin"],
@@ -129,7 +129,7 @@ def _dedup_pairs(report: DataReport, *, are_leaks: bool) -> LikePairs | None:
         pairs = [
             LikePair(
                 kind=each.kind,
-                likeness=_jaccard(each.jaccard),
+                likeness=f"cosine {each.jaccard:.3f}" if each.measure == "cosine" else _jaccard(each.jaccard),
                 row=each.repeats,
                 text=each.repeated_text[:TEXT_SHOWN],
                 other=each.row,
