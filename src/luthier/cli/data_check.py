@@ -1,6 +1,7 @@
 """`luthier data check`: every fault of rows in one pass, and a repaired copy where it is asked for."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 SHOWN_OF_A_KIND = 10
 FINDINGS_AT_ONCE = 1000
+FILES_NAMED = 3
 
 Paths = Annotated[
     list[Path] | None,
@@ -169,10 +171,14 @@ def show_as_text(found: "Checked", books: "RepairBooks | None", *, measured: boo
     if books:
         lines += book_lines(books)
     elif mendable(found):
-        lines.append(
-            "next       what can be mended, in a copy: luthier data check ... --fix --out outputs/checked"
-        )
+        lines.append(f"next       what can be mended, in a copy: {repair_command(found.files)}")
     show("\n".join(lines))
+
+
+def repair_command(files: Sequence[Path]) -> str:
+    """The line to type for a repaired copy; many files are better named by their folder."""
+    named = " ".join(shlex.quote(str(file)) for file in files) if len(files) <= FILES_NAMED else "FOLDER"
+    return f"luthier data check {named} --fix --out outputs/checked"
 
 
 def finding_lines(found: "Checked") -> Iterator[str]:

@@ -227,7 +227,7 @@ def _explain(text: str, fault: json.JSONDecodeError, *, is_ended: bool, path: Pa
     )
     if has_comma_before or fault.msg.startswith("Illegal trailing comma"):  # Python 3.13 names it itself
         return LineFault("data-json", f"a comma before the closing bracket at column {fault.colno}")
-    return LineFault("data-json", f"not JSON: {fault.msg} at column {fault.colno}")
+    return LineFault("data-json", f"not JSON: {fault.msg.removesuffix(' at')} at column {fault.colno}")
 
 
 def _kind(value: Any) -> str:
