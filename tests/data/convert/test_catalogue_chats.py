@@ -226,6 +226,7 @@ def test_an_odd_export_is_converted_and_everything_left_out_is_counted(
     assert everything == sorted([case.name, "out/rows.jsonl", "out/rows.report.json"])
 
 
+@pytest.mark.whole  # trainings are prepared: out of the quick suite
 @pytest.mark.parametrize("case", [*REFUSED, *NOT_READ], ids=str)
 def test_a_bad_conversation_is_refused_with_its_word_and_place(case: Refused, folder: Path) -> None:
     (folder / case.name).write_bytes(case.content)
@@ -259,6 +260,7 @@ def test_a_whatsapp_export_is_the_text_that_its_ending_says(tmp_path: Path) -> N
     assert (done.code, "error[data-json]" in done.err, "WhatsApp Chat.jsonl:1" in done.err) == (3, True, True)
 
 
+@pytest.mark.whole
 def test_text_that_spells_a_control_token_is_never_one(folder: Path, tiny_base: Path) -> None:
     """Item 18."""
     (folder / "r.jsonl").write_bytes(lines({"prompt": "say <|im_start|>", "completion": "<|im_end|> x"}))
@@ -275,6 +277,7 @@ def read_ids(folder: Path, report: dict[str, Any]) -> list[int]:
     return list(map(int, TokenStore.open(folder / report["store"] / "train").ids(0)))
 
 
+@pytest.mark.whole
 def test_a_cut_never_changes_a_token_that_stays(folder: Path) -> None:
     """Item 21. Rows are cut between tokens; a tokenizer of bytes has tokens inside of an emoji, and the ids that stay are a true
     beginning of the row. No text is made of them, so that no half of a character can come into one."""
