@@ -51,7 +51,9 @@ class LeakCheck:
 
     def __enter__(self) -> Self:
         if self._files:
-            self._listener.say(f"data: reading {len(self._files)} files of suites to compare with")
+            self._listener.say(
+                f"data: reading what suites ask, to compare with: {', '.join(map(str, self._files[:5]))}"
+            )
             self._suites = self._open(read_suites(self._files, self._listener))
         return self
 

@@ -276,19 +276,19 @@ def _tell(prepared: Prepared, was_cached: bool, listener: Listener) -> None:
         listener.say(f"data: cleaning: {line}")
     for books in prepared.ledger:
         for reason, rows in books.rows.dropped.items() if books.stage == "deduplicated" else ():
-            listener.say(f"data: deduplicated: {rows} of {books.rows.came_in} rows left out: {reason}")
+            listener.say(f"data: deduplicated: {rows:,} of {books.rows.came_in:,} rows left out: {reason}")
     for name, counts in (("train", prepared.train), ("validation", prepared.validation)):
         if counts is None:
             continue
         source = "found prepared" if was_cached else "prepared"
         listener.say(
-            f"data: {name}: {counts.rows_kept} rows, {counts.tokens} tokens, {counts.trained_tokens} of them trained; {source}"
+            f"data: {name}: {counts.rows_kept:,} rows, {counts.tokens:,} tokens, {counts.trained_tokens:,} of them trained; {source}"
         )
         for reason, rows in counts.dropped.items():
-            listener.warn(f"data: {name}: {rows} of {counts.rows_in} rows left out: {reason}")
+            listener.warn(f"data: {name}: {rows:,} of {counts.rows_in:,} rows left out: {reason}")
         if counts.rows_truncated:
-            lost = f"{counts.trained_tokens_lost} trained tokens lost; the longest has {counts.longest_row_tokens} tokens"
-            listener.warn(f"data: {name}: {counts.rows_truncated} rows cut to data.max_length, {lost}")
+            lost = f"{counts.trained_tokens_lost:,} trained tokens lost; the longest has {counts.longest_row_tokens:,} tokens"
+            listener.warn(f"data: {name}: {counts.rows_truncated:,} rows cut to data.max_length, {lost}")
     if prepared.unused_fields:
-        listed = ", ".join(f"{name} ({rows} rows)" for name, rows in prepared.unused_fields.items())
+        listed = ", ".join(f"{name} ({rows:,} rows)" for name, rows in prepared.unused_fields.items())
         listener.say(f"data: fields that are not used: {listed}")
