@@ -38,6 +38,21 @@ Out = Annotated[
         show_default=False,
     ),
 ]
+SemanticModel = Annotated[
+    str | None,
+    typer.Option(
+        "--semantic",
+        metavar="MODEL",
+        help="Leave out rows that mean the same, too: a model2vec folder, never fetched.",
+        show_default=False,
+    ),
+]
+Similarity = Annotated[
+    float, typer.Option("--similarity", help="The cosine from which two rows mean the same, 0.5 to 1.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Write nothing; show the largest clusters and three pairs.")
+]
 
 
 def dedup(
@@ -48,21 +63,9 @@ def dedup(
         float, typer.Option("--threshold", help="The Jaccard from which two rows are near, 0.3 to 1.")
     ] = 0.8,
     exact_only: Annotated[bool, typer.Option("--exact-only", help="Look for exact repeats only.")] = False,
-    semantic: Annotated[
-        str | None,
-        typer.Option(
-            "--semantic",
-            metavar="MODEL",
-            help="Leave out rows that mean the same, too: a model2vec folder, never fetched.",
-            show_default=False,
-        ),
-    ] = None,
-    similarity: Annotated[
-        float, typer.Option("--similarity", help="The cosine from which two rows mean the same, 0.5 to 1.")
-    ] = 0.95,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing; show the largest clusters and three pairs.")
-    ] = False,
+    semantic: SemanticModel = None,
+    similarity: Similarity = 0.95,
+    dry_run: DryRun = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the files of an earlier run.")
     ] = False,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from luthier.data.dedup.columns import Array
 from luthier.floor.errors import EnvironmentFault, ModelError
@@ -52,11 +53,30 @@ def load_embedder(name: str, *, where: str) -> Embedder:
             fix="Type: pip install 'luthier[semantic]'",
         ) from fault
     folder = find_static_model(name, where=where)
-    try:
-        return Embedder(model2vec.StaticModel.from_pretrained(folder, force_download=False), folder)
-    except Exception as fault:  # tokenizers and safetensors raise bare Exceptions for files they cannot read
-        what = f"{folder} is no static embedding model that model2vec can read: {str(fault)[:200]}"
-        raise ModelError("mdl-config", what, where=where, fix=FIX) from fault
+    with _Refusals(folder, where):
+        model = model2vec.StaticModel.from_pretrained(folder, force_download=False)
+    if not np.isfinite(model.embedding).all():
+        what = f"a vector of {folder} is not finite"
+        raise ModelError("mdl-nan", what, where=where, fix="Fetch the model anew, or name another.")
+    return Embedder(model, folder)
+
+
+class _Refusals:
+    """Turns what the libraries raise over files they cannot read into ModelError; tokenizers raises the bare class Exception."""
+
+    def __init__(self, folder: Path, where: str) -> None:
+        self._folder = folder
+        self._where = where
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: object) -> None:
+        known = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, SafetensorError)
+        if kind is not None and (kind is Exception or issubclass(kind, known)):
+            reason = (str(fault).strip() or kind.__name__).splitlines()[0][:200]
+            what = f"{self._folder} is no static embedding model that model2vec can read: {reason}"
+            raise ModelError("mdl-config", what, where=self._where, fix=FIX) from fault
 
 
 def find_static_model(name: str, *, where: str) -> Path:

@@ -7,6 +7,7 @@ same each time. Rows with conflicting answers and rows with different short answ
 Axes: N rows, D numbers of a vector, R rows of a block, H rows that stay.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,21 +66,26 @@ def drop_semantic(
             wordings = [judge.read(row) for row in rows_N[start : start + ROWS_AT_ONCE].tolist()]
             columns.append("vectors", semantic.embedder.embed([each.body for each in wordings]))
             columns.append("labels", np.array([label_key(each) for each in wordings], dtype=np.int64))
-            listener.progress("embed", start, len(rows_N))
-        listener.progress("embed", len(rows_N), len(rows_N))
+            listener.progress("embed", min(start + ROWS_AT_ONCE, len(rows_N)), len(rows_N))
         found = columns.close()
-        vectors_ND, labels_N = found["vectors"], found["labels"]
-        stays = np.empty(0, dtype=np.int64)
-        for start in range(0, len(rows_N), ROWS_AT_ONCE):
-            stop.check(INTERRUPTED, fix="Repeat the command.")
-            block = np.arange(start, min(start + ROWS_AT_ONCE, len(rows_N)))
-            repeats = _first_alike(vectors_ND, labels_N, block, stays, semantic.similarity)
-            for row, (other, cosine) in repeats.items():
-                verdict.drop(int(rows_N[row]), SEMANTIC, int(rows_N[other]), cosine)
-            stays = np.concatenate([stays, [row for row in block.tolist() if row not in repeats]])
-            listener.progress("compare meanings", start, len(rows_N), f"{len(stays):,} rows stay")
-        listener.progress("compare meanings", len(rows_N), len(rows_N), f"{len(stays):,} rows stay")
+        for row, other, cosine in _repeats(found["vectors"], found["labels"], semantic, listener, stop):
+            verdict.drop(int(rows_N[row]), SEMANTIC, int(rows_N[other]), cosine)
     _follow(verdict, table.first_against)
+
+
+def _repeats(
+    vectors_ND: Array, labels_N: Array, semantic: Semantic, listener: Listener, stop: StopFlag
+) -> Iterator[tuple[int, int, float]]:
+    """Each place that goes, the place that stays for it, and their cosine."""
+    stays = np.empty(0, dtype=np.int64)
+    count = len(labels_N)
+    for start in range(0, count, ROWS_AT_ONCE):
+        stop.check(INTERRUPTED, fix="Repeat the command.")
+        block = np.arange(start, min(start + ROWS_AT_ONCE, count))
+        found = _first_alike(vectors_ND, labels_N, block, stays, semantic.similarity)
+        yield from ((row, other, cosine) for row, (other, cosine) in found.items())
+        stays = np.concatenate([stays, [row for row in block.tolist() if row not in found]]).astype(np.int64)
+        listener.progress("compare meanings", int(block[-1]) + 1, count, f"{len(stays):,} rows stay")
 
 
 def _first_alike(
