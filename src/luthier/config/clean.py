@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Strict, model_validator
 
-from luthier.config.base import CountOrZero, Fraction, PathOrId, Section, Texts
+from luthier.config.base import Count, CountOrZero, Fraction, NotNegative, PathOrId, Positive, Section, Texts
 
 Preset = Literal["none", "standard", "guide"]
 Normalize = Literal["off", "nfc", "nfkc"]
@@ -136,6 +136,39 @@ class WordListConfig(Section):
     """Whether rows with more of them are counted, or left out."""
 
 
+class ScorerConfig(Section):
+    """Score rows by a model or a program of your own, against toxicity or for any other reason. None is shipped."""
+
+    kind: Literal["off", "classifier", "command"] = "off"
+    """`classifier` is a sequence-classification model of Transformers; `command` is any program that reads lines of JSON and answers with scores."""
+    path: PathOrId | None = None
+    """The folder of the classifier, with its tokenizer and safetensors; code of its own is never run."""
+    labels: Texts = ()
+    """The classifier's labels that are unwanted. Their probabilities are added up; of a multi-label classifier the highest counts."""
+    command: Texts = ()
+    """The program and its arguments, a list; no shell is between. It gets `{"id", "text"}` a line and answers `{"id", "score"}` a line, in any order."""
+    most_score: NotNegative = 0.5
+    """The highest score that a row may have."""
+    action: Literal["report", "drop"] = "drop"
+    """Whether rows above it are counted, or left out."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the classifier computes; `auto` takes a GPU if there is one."""
+    rows_at_once: Count = 2048
+    """Rows that the model or program gets in one start."""
+    timeout_s: Positive = 600.0
+    """The longest that one start may take, in seconds."""
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        needed: dict[str, tuple[str, ...]] = {"classifier": ("path", "labels"), "command": ("command",)}
+        for name in ("path", "labels", "command"):
+            is_needed = name in needed.get(self.kind, ())
+            if bool(getattr(self, name)) != is_needed:
+                what = f"kind {self.kind} needs {name}" if is_needed else f"kind {self.kind} takes no {name}"
+                raise ValueError(what)
+        return self
+
+
 class CleanConfig(Section):
     """Cleaning the rows. Every edit and every row left out is counted by filter in the report."""
 
@@ -159,6 +192,8 @@ class CleanConfig(Section):
     """Personal data and secrets."""
     words: WordListConfig = WordListConfig()
     """A word list of your own."""
+    scorer: ScorerConfig = ScorerConfig()
+    """A model or a program of your own that scores rows."""
 
     @model_validator(mode="after")
     def _guide_stays_the_guide(self) -> Self:

@@ -55,6 +55,10 @@ def _has_no_word_list(recipe: Recipe) -> bool:
     return recipe.data.clean.words.path is None
 
 
+def _scores_nothing(recipe: Recipe) -> bool:
+    return recipe.data.clean.scorer.kind == "off"
+
+
 RULES = (
     Rule("train.schedule.decay_fraction", lambda recipe: recipe.train.schedule.kind != "wsd", "only train.schedule.kind wsd decays at the end"),
     Rule("train.schedule.lr_floor_fraction", lambda recipe: recipe.train.schedule.kind == "constant", "a constant rate never falls"),
@@ -72,6 +76,8 @@ RULES = (
     Rule("data.clean.language.least_letters", _keeps_every_language, "data.clean.language.keep names no language"),
     Rule("data.clean.words.most_fraction", _has_no_word_list, "data.clean.words.path names no list"),
     Rule("data.clean.words.action", _has_no_word_list, "data.clean.words.path names no list"),
+    *(Rule(f"data.clean.scorer.{name}", _scores_nothing, "data.clean.scorer.kind is off") for name in ("most_score", "action", "rows_at_once", "timeout_s")),
+    Rule("data.clean.scorer.device", lambda recipe: recipe.data.clean.scorer.kind != "classifier", "only a classifier computes where it says"),
     Rule("train.validation.sample_new_tokens", lambda recipe: recipe.train.validation.sample_prompts == 0, "train.validation.sample_prompts is 0"),
     Rule("method.double_quantization", _has_8_bits, "only 4 bits have quantization constants"),
     Rule("method.vocabulary_size", _has_ready_tokenizer, "method.tokenizer brings its own vocabulary"),

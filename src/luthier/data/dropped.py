@@ -41,7 +41,7 @@ class DroppedRows:
         is_kept: bool = False,
         tokens: int | None = None,
         trained_tokens: int | None = None,
-        **more: str | float | int,
+        **more: str | float | int | None,
     ) -> None:
         """Note a row that goes; with `is_kept`, one that stays and loses tokens."""
         assert self._file is not None, "the file is open"

@@ -82,7 +82,7 @@ def _noting_in(dropped: DroppedRows) -> Callable[[Row, str, Dropped], None]:
     """Write what cleaning leaves out into the list of all rows that went."""
 
     def note(row: Row, name: str, why: Dropped) -> None:
-        dropped.write("cleaned", f"{name}: {why.reason}", row.origin)
+        dropped.write("cleaned", f"{name}: {why.reason}", row.origin, score=why.score)
 
     return note
 

@@ -156,6 +156,7 @@ FAULTS: dict[str, str] = {
     "data-objective": "The rows are for another objective than those that can be trained.",
     "data-dialect": "A record is in no dialect that can be converted, or not in that of the rest.",
     "data-archive": "An archive is damaged, encrypted, or made to do harm.",
+    "data-scorer": "The model or program that scores rows cannot be run, or gave no usable scores.",
     "data-words": "The word list that a recipe names cannot be read or holds no word.",
     "data-path": "A data path is no regular file or folder.",
     "tokenizer-train": "The texts are too few to fill the vocabulary asked for.",

@@ -172,6 +172,10 @@ ADVICE: dict[str, Advice] = {
         "A zip archive with a password; a download that was cut; a megabyte that unpacks to a terabyte.",
         "Fetch the archive again, or unpack it yourself and name the JSON file in it.",
     ),
+    "data-scorer": Advice(
+        "`data.clean.scorer.command: [python, score.py]` where score.py ends with an error, hangs, or leaves rows without a score.",
+        "Try the program on one line: echo '{\"id\": 0, \"text\": \"hello\"}' | python score.py; it must write {\"id\": 0, \"score\": 0.1}.",
+    ),
     "data-words": Advice(
         "`data.clean.words.path: words.csv`, where the file is words.txt, or a list in UTF-16.",
         "Name a UTF-8 text file with one word or phrase a line; `#` starts a comment.",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luthier.data.books import why_empty
-from luthier.data.clean.filter import Dropped, Filter, Kept, texts_of
+from luthier.data.clean.filter import BatchFilter, Dropped, Filter, Kept, texts_of
 from luthier.data.clean.ledger import Ledger
 from luthier.data.clean.personal import PersonalFilter
 from luthier.data.clean.samples import Samples
@@ -19,6 +19,7 @@ from luthier.text.rows import Row
 EMPTY = "empty"
 OnDrop = Callable[[Row, str, Dropped], None]
 ROWS_BETWEEN_LOOKS = 256
+BATCH_CHARACTERS = 2**24
 INTERRUPTED = "the cleaning of the rows was interrupted; nothing of it was kept"
 
 
@@ -52,6 +53,7 @@ class Cleaner:
         on_drop: OnDrop | None = None,
     ) -> None:
         self._filters = filters
+        self._rowwise = [each for each in filters if not isinstance(each, BatchFilter)]
         self._on_drop = on_drop
         self._stop = stop or StopFlag()
         self._ledger = ledger
@@ -76,16 +78,35 @@ class Cleaner:
         )
 
     def _clean(self, rows: Iterator[Row]) -> Iterator[Row]:
+        passed = self._passed(rows)
+        for judge in self._filters:
+            if isinstance(judge, BatchFilter):
+                passed = self._judged(judge, passed)
+        for row, cleaned in passed:
+            self._rows_kept += 1
+            self._rows_edited += cleaned is not row
+            yield cleaned
+
+    def _passed(self, rows: Iterator[Row]) -> Iterator[tuple[Row, Row]]:
+        """What the filters that look at one row keep, beside the row as it came."""
         for row in rows:
             if self._rows_in % ROWS_BETWEEN_LOOKS == 0:  # where every row is dropped, nobody else looks
                 self._stop.check(INTERRUPTED, fix="Repeat the command.")
             self._rows_in += 1
             cleaned = self._run(row)
-            if cleaned is None:
-                continue
-            self._rows_kept += 1
-            self._rows_edited += cleaned is not row
-            yield cleaned
+            if cleaned is not None:
+                yield row, cleaned
+
+    def _judged(self, judge: BatchFilter, passed: Iterator[tuple[Row, Row]]) -> Iterator[tuple[Row, Row]]:
+        """Those pairs of a row and what the filters before made of it that a judge of many keeps."""
+        while batch := _take(passed, judge.rows_at_once):
+            self._stop.check(INTERRUPTED, fix="Repeat the command.")
+            for pair, verdict in zip(batch, judge.judge([row for _, row in batch]), strict=True):
+                self._books[judge.name].found.update(verdict.found)
+                if isinstance(verdict, Dropped):
+                    self._drop(pair[1], judge.name, verdict)
+                else:
+                    yield pair
 
     def _run(self, row: Row) -> Row | None:
         """The row after all filters, or None if one of them leaves it out."""
@@ -93,7 +114,7 @@ class Cleaner:
         if reason:
             self._drop(row, EMPTY, Dropped(reason))
             return None
-        for each in self._filters:
+        for each in self._rowwise:
             verdict = each.apply(row)
             if verdict.found:
                 self._books[each.name].found.update(verdict.found)
@@ -130,6 +151,18 @@ class Cleaner:
             self._ledger.drop(row, name, dropped)
         if self._on_drop:
             self._on_drop(row, name, dropped)
+
+
+def _take(pairs: Iterator[tuple[Row, Row]], rows: int) -> list[tuple[Row, Row]]:
+    """The next so many, fewer where they are long."""
+    taken: list[tuple[Row, Row]] = []
+    characters = 0
+    for pair in pairs:
+        taken.append(pair)
+        characters += sum(map(len, pair[1].texts()))
+        if len(taken) >= rows or characters >= BATCH_CHARACTERS:
+            break
+    return taken
 
 
 @contextmanager

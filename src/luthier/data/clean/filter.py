@@ -4,9 +4,9 @@ A filter knows nothing of files, counts or other filters: cleaner.py runs them o
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from luthier.text.rows import Message, Row
 
@@ -29,6 +29,8 @@ class Dropped:
     reason: str
     detail: str = ""
     found: Mapping[str, int] = field(default_factory=dict)
+    score: float | None = None
+    """Where a number decided."""
 
 
 class Filter(Protocol):
@@ -40,6 +42,18 @@ class Filter(Protocol):
 
     def apply(self, row: Row) -> Kept | Dropped:
         """The row as it goes on, or why it does not."""
+
+
+@runtime_checkable
+class BatchFilter(Filter, Protocol):
+    """A step that judges many rows at once far faster than one by one; it edits nothing, and runs after all others."""
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many."""
+
+    def judge(self, rows: Sequence[Row]) -> Sequence[Kept | Dropped]:
+        """What `apply` says of each."""
 
 
 @dataclass(frozen=True, slots=True)

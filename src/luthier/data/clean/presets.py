@@ -18,6 +18,7 @@ from luthier.data.clean.length import LengthFilter
 from luthier.data.clean.normalize import normalize_filter
 from luthier.data.clean.personal import PersonalFilter
 from luthier.data.clean.repair import ftfy_version, repair_filter
+from luthier.data.clean.scorer import scorer_filter, scorer_key
 from luthier.data.clean.white_space import white_space_filter
 from luthier.data.clean.words import hash_word_list, word_list_filter
 
@@ -95,6 +96,8 @@ def _judges(config: CleanConfig) -> list[Filter]:
         filters.append(GopherFilter("gopher_repetition", REPETITION, skip=quality.skip_rules))
     if config.language.keep:
         filters.append(language_filter(config.language))
+    if config.scorer.kind != "off":
+        filters.append(scorer_filter(config.scorer))
     return filters
 
 
@@ -113,4 +116,5 @@ def cleaning_key(config: CleanConfig) -> dict[str, Any] | None:
         "ftfy": ftfy_version() if edits.repair else None,
         "lingua": lingua_version() if config.language.keep else None,
         "words": hash_word_list(config.words.path) if config.words.path is not None else None,
+        "scorer": scorer_key(config.scorer),
     }
