@@ -19,7 +19,7 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from luthier.floor.errors import DataError, RecipeError
-from luthier.text.chat import ChatRenderer, as_messages
+from luthier.text.chat import ChatRenderer, RenderedTalks, as_messages
 from luthier.text.encode import control_pattern, encode_ids
 from luthier.text.encode_journal import EncodeJournal
 from luthier.text.encode_pool import EncodedTexts, EncodePool
@@ -38,11 +38,6 @@ IdsT = npt.NDArray[np.uint32]
 MaskT = npt.NDArray[np.bool_]
 LengthsN = npt.NDArray[np.int64]
 
-
-_CHATS: dict[str, type[ChatRenderer] | type[GuideChatRenderer]] = {
-    "chat": ChatRenderer,
-    "guide_chat": GuideChatRenderer,
-}
 CANNOT_RENDER = (("guide", "messages"), ("chat", "text"), ("guide_chat", "text"))
 
 
@@ -87,8 +82,12 @@ class Renderer:
         journal: EncodeJournal | None = None,
     ) -> None:
         self._tokenizer = tokenizer
-        self._chat = _CHATS[template](tokenizer, train_on=train_on) if template != "guide" else None
         self._pool = EncodePool(tokenizer.backend_tokenizer, journal=journal)
+        self._chat: ChatRenderer | GuideChatRenderer | None = None
+        if template == "chat":
+            self._chat = ChatRenderer(tokenizer, train_on=train_on, pool=self._pool)
+        elif template == "guide_chat":
+            self._chat = GuideChatRenderer(tokenizer, train_on=train_on)
         self._control = TAGS if template == "guide_chat" else control_pattern(tokenizer)
         self._bos: list[int] = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         self._eos: int = tokenizer.eos_token_id
@@ -119,7 +118,7 @@ class Renderer:
     @property
     def blocks_at_once(self) -> int:
         """How many blocks should be begun before the first is waited for, to keep every core busy."""
-        return 1 if self._chat else self._pool.parallel_blocks
+        return 1 if isinstance(self._chat, GuideChatRenderer) else self._pool.parallel_blocks
 
     def begin_block(self, rows: Sequence[Row]) -> Callable[[], RenderedBlock]:
         """Begin to render a block; what is returned waits for it. Blocks may be waited for in any order."""
@@ -129,7 +128,12 @@ class Renderer:
         if rows[0].kind == "tokens":
             return partial(self._finish_tokens, rows)
         if self._chat:
-            return partial(self._finish_chat, self._chat, rows)
+            wait = (
+                self._chat.begin(rows)
+                if isinstance(self._chat, ChatRenderer)
+                else partial(self._chat.render, rows)
+            )
+            return partial(self._finish_chat, rows, wait)
         texts = [text for row in rows for text in _segments(row)]
         return partial(self._finish_framed, rows, self._pool.encode(texts))
 
@@ -137,8 +141,8 @@ class Renderer:
         """End the processes that encode, if there are any."""
         self._pool.close()
 
-    def _finish_chat(self, chat: ChatRenderer | GuideChatRenderer, rows: Sequence[Row]) -> RenderedBlock:
-        parts, masks = chat.render(rows)
+    def _finish_chat(self, rows: Sequence[Row], wait: Callable[[], RenderedTalks]) -> RenderedBlock:
+        parts, masks = wait()
         ids_T, trained_T = np.concatenate(parts).astype(np.uint32), np.concatenate(masks)
         return self._block(rows, ids_T, trained_T, np.array([len(part) for part in parts], dtype=np.int64))
 

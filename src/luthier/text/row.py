@@ -1,6 +1,6 @@
 """What a row is once it is read, whatever shape it had in its file: a pair, a conversation, a text, a preference, or tokens.
 
-Knows no file and no dialect. Everything in it is text or a number, so rows can be compared, hashed and kept in sets.
+Knows no file and no dialect. Everything in it is text, bytes or a number, so rows can be compared, hashed and kept in sets.
 """
 
 from dataclasses import dataclass
@@ -93,6 +93,10 @@ class Row:
 
     def texts(self) -> tuple[str, ...]:
         """Every text of the row, empty ones too."""
+        if self.kind == "text":
+            return (self.text,)
+        if self.kind == "prompt_completion":
+            return (self.prompt, self.completion)
         messages = (*self.messages, *self.chosen, *self.rejected)
         said = (text for message in messages for text in message.texts())
         return (self.prompt, self.completion, self.text, self.tools, *said)
