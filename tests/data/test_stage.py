@@ -305,7 +305,7 @@ class TestRefusals:
 
     def test_splitting_rows_that_are_no_text(self, tiny_base: Path, tmp_path: Path) -> None:
         write_rows(tmp_path / "data" / "a.jsonl", pairs(2))
-        with pytest.raises(RecipeError, match="only text rows") as caught:
+        with pytest.raises(RecipeError, match="only rows of text or tokens") as caught:
             prepare(make_recipe(tiny_base, tmp_path, overlong="split"), make_run(tmp_path))
         assert caught.value.code == "cfg-conflict"
 
