@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from luthier.data.leaks.find import find_leaks
+from luthier.data.leaks.find import INTERRUPTED, find_leaks
 from luthier.data.leaks.suites import read_suites, suite_files
 from luthier.floor.errors import UsageError
 from luthier.floor.files import sha256_of
@@ -45,8 +45,8 @@ def look_for_leaks(
     _check_apart(files, against)
     sets = [FileSet((file,)) for file in files]
     leaks = find_leaks(
-        _telling(read_rows_of(sets, "auto"), files, listener),
-        read_suites(against, listener),
+        _telling(read_rows_of(sets, "auto"), files, listener, stop, "look for leaks"),
+        _telling(read_suites(against, listener), against, listener, stop, "read questions"),
         threshold=task.threshold,
         most_pairs=task.pairs_shown,
         stop=stop,
@@ -65,15 +65,19 @@ def look_for_leaks(
     )
 
 
-def _telling(rows: Iterator[Row], files: Sequence[Path], listener: Listener) -> Iterator[Row]:
+def _telling(
+    rows: Iterator[Row], files: Sequence[Path], listener: Listener, stop: StopFlag, label: str
+) -> Iterator[Row]:
     """The rows, with a word now and then about how far they are; a row's share of the bytes is its characters."""
     total, done = sum(file.stat().st_size for file in files), 0
     for number, row in enumerate(rows, start=1):
         done += sum(map(len, row.texts()))
+        if number % ROWS_BETWEEN_TALK == 0:
+            stop.check(INTERRUPTED, fix="Repeat the command.")
         if number % ROWS_BETWEEN_TALK == 0 and done < total:  # packed files hold more than their bytes
-            listener.progress("look for leaks", done, total, f"{number:,} rows")
+            listener.progress(label, done, total, f"{number:,} rows")
         yield row
-    listener.progress("look for leaks", total, total, "")
+    listener.progress(label, total, total, "")
 
 
 def _check_apart(files: Sequence[Path], against: Sequence[Path]) -> None:
