@@ -40,7 +40,8 @@ def prepared_text(run: "RunDir", report: "DataReport") -> str:
     from luthier.cli.source_table import source_lines
 
     lines = [f"run         {shown_path(run)}", f"tokens in   {report.store}"]
-    lines.append(f"rows        {report.format}, rendered by the {report.template} template")
+    how = "taken as they are" if report.format == "tokens" else f"rendered by the {report.template} template"
+    lines.append(f"rows        {report.format}, {how}")
     if report.cleaning is not None:
         lines += cleaned_text(report.cleaning, Path(report.store))
     lines.append(f"training    {split_text(report.train)}")

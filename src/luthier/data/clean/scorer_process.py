@@ -6,6 +6,7 @@ not scored again: rows are read several times where repeats or strata are looked
 
 import json
 import os
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -48,6 +49,9 @@ class ScorerProcess:
         found = [self._find(key) for key in keys]
         return [score for score in found if score is not None]
 
+    def _unusable(self, what: str) -> DataError:
+        return unusable(f"{self._name} {what}", shlex.join(self._command))
+
     def _find(self, key: bytes) -> float | None:
         row = self._known.execute("SELECT score FROM scores WHERE text = ?", (key,)).fetchone()
         return None if row is None else float(row[0])
@@ -63,12 +67,12 @@ class ScorerProcess:
             given.seek(0)
             code = self._run(given, said, talk, most_bytes=LONGEST_ANSWER * len(texts))
             if code:
-                raise unusable(f"{self._name} ended with {_spell(code)} after {len(texts):,} rows were given to it: {_last_words(talk)}")  # fmt: skip
+                raise self._unusable(f"ended with {_spell(code)} after {len(texts):,} rows were given to it: {_last_words(talk)}")  # fmt: skip
             said.seek(0)
             try:
                 return read_scores(said, len(texts))
             except ValueError as fault:
-                raise unusable(f"{self._name} {fault}") from fault
+                raise self._unusable(str(fault)) from fault
 
     def _run(self, given: IO[bytes], said: IO[bytes], talk: IO[bytes], *, most_bytes: int) -> int:
         try:
@@ -81,14 +85,14 @@ class ScorerProcess:
                 start_new_session=True,  # Ctrl-C is for us; and what it starts itself is ended with it
             )
         except OSError as fault:
-            raise unusable(f"{self._name} cannot be started: {fault.strerror}") from fault
+            raise self._unusable(f"cannot be started: {fault.strerror}") from fault
         try:
             end = time.monotonic() + self._timeout_s
             while (code := process.poll()) is None:
                 if time.monotonic() > end:
-                    raise unusable(f"{self._name} took longer than {self._timeout_s:g} s (data.clean.scorer.timeout_s): {_last_words(talk)}")  # fmt: skip
+                    raise self._unusable(f"took longer than {self._timeout_s:g} s (data.clean.scorer.timeout_s): {_last_words(talk)}")  # fmt: skip
                 if max(os.fstat(file.fileno()).st_size for file in (said, talk)) > most_bytes + 2**20:
-                    raise unusable(f"{self._name} wrote more than {most_bytes + 2**20:,} bytes for its rows")
+                    raise self._unusable(f"wrote more than {most_bytes + 2**20:,} bytes for its rows")
                 time.sleep(POLL_SECONDS)
             return code
         finally:
@@ -144,12 +148,12 @@ def _spell(code: int) -> str:
     return f"exit code {code}" if code > 0 else f"signal {-code}"
 
 
-def unusable(what: str) -> DataError:
-    """The fault of a scorer."""
+def unusable(what: str, command: str = "COMMAND") -> DataError:
+    """The fault of a scorer, with what to type to see it alone."""
     return DataError(
         "data-scorer",
         what,
         where="data.clean.scorer",
         why="A row without a score can neither be kept nor left out.",
-        fix="""Try it on one line: echo '{"id": 0, "text": "hello"}' | COMMAND; it must write {"id": 0, "score": 0.1} and end.""",
+        fix=f"""Try it on one line: echo '{{"id": 0, "text": "hello"}}' | {command}; it must write {{"id": 0, "score": 0.1}} and end.""",
     )

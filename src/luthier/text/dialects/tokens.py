@@ -69,8 +69,9 @@ def _wrong_label(place: int, labels_T: IntsT, ids_T: IntsT) -> LineFault:
     what = f"labels[{place}] is {labels_T[place]} and input_ids[{place}] is {ids_T[place]}: a label is the id beside it, or -100"
     wanted_T = labels_T != NO_LOSS
     is_shifted = np.array_equal(labels_T[:-1][wanted_T[:-1]], ids_T[1:][wanted_T[:-1]])
-    if is_shifted:
-        what += "; these are the ids that follow, shifted by one"
+    if not is_shifted:
+        return LineFault("data-field", what)
+    what += "; these are the ids that follow, shifted by one"
     return LineFault("data-field", what, fix="Write the labels unshifted: the shift is done in training.")
 
 
