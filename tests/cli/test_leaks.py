@@ -75,7 +75,7 @@ def test_a_split_says_what_each_side_got_and_what_to_type_next(folder: Path) -> 
     write_rows(folder / "rows.jsonl", rows)
     done = luthier(folder, "data", "split", "rows.jsonl", "--out", "split")
     assert done.code == 0, done.said
-    assert "100 with 100 different questions; none is on two sides" in done.out
+    assert "100 with 100 different questions (case and signs aside); none is on two sides" in done.out
     assert "next        luthier data leaks split/train.jsonl split/test.jsonl" in done.out
     assert (folder / "split" / "train.jsonl").exists()
 
