@@ -30,6 +30,7 @@ IDLE = {
     "data.clean.language.among": ["data.clean.language.among=[en,de]"],
     "data.clean.words.most_fraction": ["data.clean.words.most_fraction=0.1"],
     "data.clean.words.action": ["data.clean.words.action=report"],
+    "data.dedup.similarity": ["data.dedup.similarity=0.9"],
     "train.validation.sample_new_tokens": ["train.validation={sample_new_tokens: 3, sample_prompts: 0}"],
     "method.double_quantization": ["method={kind: qlora, bits: 8, double_quantization: false}"],
     "method.vocabulary_size": ["method={kind: scratch, tokenizer: x, vocabulary_size: 300}", "~model_name"],

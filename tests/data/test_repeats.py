@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 
+from luthier.config.recipe import Recipe
+from luthier.data.repeats import Repeats
+from luthier.data.sources import find_sources
 from luthier.data.stage import prepare
+from luthier.data.tokenizer import _training_texts, train_on_rows
 from luthier.floor.errors import DataError
 from luthier.floor.log import Recorder
+from luthier.floor.stop import StopFlag
 from luthier.reports.data import DataReport
 from luthier.reports.ledger import StageBooks
 from tests.data.dedup.planting import changed, sentence
@@ -186,3 +191,17 @@ def test_a_suite_that_is_not_there_is_refused(tiny_base: Path, tmp_path: Path) -
     write_rows(tmp_path / "data" / "a.jsonl", [pair("one")])
     with pytest.raises(DataError, match="there is no"):
         prepare(make_recipe(tiny_base, tmp_path, leaks={"suites": ["no-such"]}), make_run(tmp_path))
+
+
+def test_a_tokenizer_that_is_trained_here_sees_no_row_that_goes(tmp_path: Path) -> None:
+    kept, gone = pair("one two three"), pair("one  two   three")
+    write_rows(tmp_path / "data" / "a.jsonl", [kept, gone, pair("four", "five")])
+    held_out = write_rows(tmp_path / "held-out.jsonl", [pair("six")])
+    data = {"path": str(tmp_path / "data"), "validation_path": str(held_out), "dedup": {"kind": "exact"}}
+    recipe = Recipe.model_validate({"method": {"kind": "scratch", "vocabulary_size": 261}, "data": data})
+    sources = find_sources(recipe.data, Recorder())
+    with Repeats(recipe.data.dedup, tmp_path, Recorder(), StopFlag()) as repeats:
+        texts = list(_training_texts(recipe, sources, StopFlag(), repeats))
+    assert texts == ["one two three", "an answer", "four", "five"]
+    train_on_rows(recipe, sources, tmp_path / "out" / "tokenizer", listener=Recorder(), stop=StopFlag())
+    assert [each.name for each in (tmp_path / "out").iterdir()] == ["tokenizer"]

@@ -78,6 +78,7 @@ RULES = (
     Rule("data.clean.words.action", _has_no_word_list, "data.clean.words.path names no list"),
     *(Rule(f"data.clean.scorer.{name}", _scores_nothing, "data.clean.scorer.kind is off") for name in ("most_score", "action", "rows_at_once", "timeout_s")),
     Rule("data.clean.scorer.device", lambda recipe: recipe.data.clean.scorer.kind != "classifier", "only a classifier computes where it says"),
+    Rule("data.dedup.similarity", lambda recipe: recipe.data.dedup.kind != "semantic", "only data.dedup.kind semantic compares meanings"),
     Rule("train.validation.sample_new_tokens", lambda recipe: recipe.train.validation.sample_prompts == 0, "train.validation.sample_prompts is 0"),
     Rule("method.double_quantization", _has_8_bits, "only 4 bits have quantization constants"),
     Rule("method.vocabulary_size", _has_ready_tokenizer, "method.tokenizer brings its own vocabulary"),

@@ -135,6 +135,7 @@ def _check_tokens(recipe: Recipe) -> None:
     is_on = {
         "data.clean": bool(make_filters(data.clean)),
         "data.leaks": bool(data.leaks.suites) or data.leaks.validation,
+        "data.dedup.kind=semantic": data.dedup.kind == "semantic",
         "method.vocabulary_size": isinstance(recipe.method, ScratchMethod) and not recipe.method.tokenizer,
     }
     needing = [key for key, is_given in is_on.items() if is_given]
@@ -147,7 +148,7 @@ def _check_tokens(recipe: Recipe) -> None:
         f"{needing[0]} {what}, and the rows are tokens",
         where=needing[0],
         fix=fix
-        or f"Do it before the rows are tokenized, and leave {needing[0]} out; data.dedup compares ids.",
+        or f"Do it before the rows are tokenized, and leave {needing[0]} out; data.dedup.kind=near compares ids.",
     )
 
 
@@ -161,7 +162,8 @@ def _key_parts(
         tokenizer = hash_tokenizer(load_tokenizer(tokenizer_folder))
     else:
         assert isinstance(recipe.method, ScratchMethod)
-        tokenizer = f"trained, {recipe.method.vocabulary_size} tokens"
+        what_is_kept = " on what is kept" if recipe.data.dedup.kind != "off" else ""
+        tokenizer = f"trained{what_is_kept}, {recipe.method.vocabulary_size} tokens"
     data = recipe.data
     cleaning = cleaning_key(data.clean)
     return {

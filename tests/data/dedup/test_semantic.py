@@ -60,6 +60,17 @@ def test_rows_of_other_words_and_the_same_meaning_go_with_their_evidence(tmp_pat
     assert report.semantic_model == str(model)
 
 
+def test_pairs_that_mean_the_same_are_shown_before_those_that_share_words(
+    tmp_path: Path, model: Path
+) -> None:
+    text = "cat river quick " * 20
+    data = [{"text": text}, {"text": f"{text} cat"}, {"text": "buy house"}, {"text": "purchase home"}]
+    source = write_rows(tmp_path / "in.jsonl", data)
+    report = run(tmp_path, source, semantic_model=str(model), pairs_shown=1)
+    assert report.dropped == {"near": 1, "semantic": 1}
+    assert [each.kind for each in report.pairs] == ["semantic"]
+
+
 def test_conflicting_answers_and_different_labels_stay(tmp_path: Path, model: Path) -> None:
     long = "big house cat river " * 4
     data = [

@@ -5,7 +5,16 @@ import numpy as np
 from luthier.data.dedup.columns import Array
 from luthier.data.dedup.scan import Rereader
 from luthier.data.dedup.table import Table
-from luthier.data.dedup.verdict import AGAINST_EXACT, AGAINST_NEAR, KEPT, KINDS, NONE, Verdict, measure_of
+from luthier.data.dedup.verdict import (
+    AGAINST_EXACT,
+    AGAINST_NEAR,
+    KEPT,
+    KINDS,
+    NONE,
+    SEMANTIC,
+    Verdict,
+    measure_of,
+)
 from luthier.reports.dedup import Cluster, RepeatedPair
 
 CLUSTERS_SHOWN = 10
@@ -30,11 +39,14 @@ def largest_clusters(table: Table, verdict: Verdict, reader: Rereader) -> list[C
 def repeated_pairs(
     table: Table, verdict: Verdict, reader: Rereader, *, count: int, leaks_only: bool
 ) -> list[RepeatedPair]:
-    """Dropped rows, those least like what they repeat first: they are the ones to judge a threshold by."""
+    """Dropped rows, those least like what they repeat first: they are the ones to judge a threshold by.
+
+    Rows that went by their meaning come before all others: nothing but a look tells whether they should.
+    """
     leaks = np.isin(verdict.kind_S, (AGAINST_EXACT, AGAINST_NEAR))
     wanted = leaks if leaks_only else verdict.kind_S != KEPT
     rows: Array = np.flatnonzero(wanted)
-    rows = rows[np.argsort(verdict.jaccard_S[rows], kind="stable")][:count]
+    rows = rows[np.lexsort((verdict.jaccard_S[rows], verdict.kind_S[rows] != SEMANTIC))][:count]
     return [
         RepeatedPair(
             kind=KINDS[verdict.kind_S[row]],
