@@ -58,7 +58,7 @@ def lacking(fields: Mapping[str, Any], lacks: Sequence[str], name: str) -> LineF
     listed = " and ".join(repr(each) for each in lacks)
     word = "field" if len(lacks) == 1 else "fields"
     what = f"lacks the {word} {listed} of format {name}; {present(fields, lacks[0])}"
-    return LineFault("data-field", what, fix=_unwrapping(fields))
+    return LineFault("data-field", what, fix=unwrapping(fields))
 
 
 def present(fields: Mapping[str, Any], wanted: str = "") -> str:
@@ -69,7 +69,7 @@ def present(fields: Mapping[str, Any], wanted: str = "") -> str:
     return f"it has: {shown}{did_you_mean(wanted, fields) if wanted else ''}"
 
 
-def _unwrapping(fields: Mapping[str, Any]) -> str:
+def unwrapping(fields: Mapping[str, Any]) -> str:
     """What to type where the rows lie one level deeper, as in {"data": [...]}; nothing for other objects."""
     for name, value in fields.items():
         if _are_messages(value) and any(not shape.missing(value[0]) for shape in SHAPES):
@@ -243,10 +243,10 @@ def _fits_none(record: Mapping[str, Any]) -> LineFault:
     if found is None:
         listed = ", ".join(shape.name for shape in SHAPES)
         what = f"has no shape of a row ({listed}); {present(record)}"
-        return LineFault("data-field", what, fix=_unwrapping(record))
+        return LineFault("data-field", what, fix=unwrapping(record))
     lacks = found.missing(record)
     what = f"has no shape of a row; {found.name} is closest, but it lacks {' and '.join(lacks)}"
-    return LineFault("data-field", f"{what}; {present(record, lacks[0])}", fix=_unwrapping(record))
+    return LineFault("data-field", f"{what}; {present(record, lacks[0])}", fix=unwrapping(record))
 
 
 EXPORTS = (

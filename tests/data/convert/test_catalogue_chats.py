@@ -134,6 +134,7 @@ REFUSED = [
     Refused(1, b"Dear diary, this is no export\n", "data-json", ":1", ("neither JSON nor JSON lines", "'Dear diary", "Name an export or rows")),
     Refused(1, b"\x89PNG\r\n\x1a\n" + bytes(30), "data-json", ":1", ("neither JSON nor JSON lines",)),
     Refused(1, b'{"settings": 1}', "data-dialect", ":1", ("fits no dialect", "it has: settings")),
+    Refused(1, b'{"data": [{"text": "a"}]}', "data-dialect", ":1", ("it has: data", "jq -c '.[\"data\"][]'")),
     Refused(1, b"", "data-empty", "", ("there is no record",)),
     Refused(2, export(LOOP), "data-empty", "", ("no row came of 1 conversations", "its messages form a loop")),
     Refused(7, export(talk("Hi", "")), "data-empty", "", ("1 conversation: no question with an answer", "1 message: empty")),

@@ -13,7 +13,7 @@ from luthier.text.dialects import alpaca, oasst, openai_chat, pairs, sharegpt
 from luthier.text.dialects.preference import is_preference
 from luthier.text.dialects.turns import Choices, Reading
 from luthier.text.problems import LineFault
-from luthier.text.shapes import SHAPE_OF, Candidate, closest
+from luthier.text.shapes import SHAPE_OF, Candidate, closest, unwrapping
 
 Records = Iterator[tuple[str, dict[str, Any]]]
 
@@ -102,7 +102,8 @@ def fits_none(record: Mapping[str, Any]) -> LineFault:
         )
     found = closest(record, [Candidate(each.name, each.missing, _lists(each.name)) for each in DIALECTS])
     if found is None:
-        return LineFault("data-dialect", f"fits no dialect ({', '.join(NAMES)}); it has: {shown}")
+        what = f"fits no dialect ({', '.join(NAMES)}); it has: {shown}"
+        return LineFault("data-dialect", what, fix=unwrapping(record))
     lacks = " and ".join(found.missing(record))
     return LineFault(
         "data-dialect", f"fits no dialect; {found.name} is closest, but it lacks {lacks}; it has: {shown}"
