@@ -178,6 +178,7 @@ def test_rows_that_ask_the_same_are_on_one_side(tiny_base: Path, tmp_path: Path)
         ({"clean": {"preset": "standard"}}, "data.clean"),
         ({"clean": {"length": {"least_words": 2}}}, "data.clean"),
         ({"leaks": {"validation": True}}, "data.leaks"),
+        ({"dedup": {"kind": "semantic", "model": "m"}}, "data.dedup.kind=semantic"),
     ],
 )
 def test_what_works_on_text_says_that_it_cannot(
@@ -233,3 +234,15 @@ def test_a_search_for_leaks_refuses_tokens(tmp_path: Path, capsys: pytest.Captur
     suite = write_rows(tmp_path / "b.jsonl", pairs(3))
     assert run_command(["data", "leaks", str(rows), str(suite)]) == 3
     assert "the rows are tokens" in capsys.readouterr().err
+
+
+def test_ids_mean_nothing_and_are_not_compared_by_meaning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("model2vec", reason="the extra semantic is not installed")
+    from tests.data.dedup.test_semantic import make_model
+
+    rows = write_rows(tmp_path / "a.jsonl", [{"input_ids": [1, 2, 3]}, {"input_ids": [4, 5, 6]}])
+    model = make_model(tmp_path / "static")
+    assert run_command(["data", "dedup", str(rows), "--semantic", str(model)]) == 3
+    assert "the rows are tokens, and meanings are those of words" in capsys.readouterr().err

@@ -7,7 +7,7 @@ same each time. Rows with conflicting answers and rows with different short answ
 Axes: N rows, D numbers of a vector, R rows of a block, H rows that stay.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from luthier.data.dedup.exact import conflicts
 from luthier.data.dedup.judge import Judge
 from luthier.data.dedup.table import INTERRUPTED, Table
 from luthier.data.dedup.verdict import EXACT, NEAR, NONE, SEMANTIC, Verdict
-from luthier.data.dedup.wording import label_key
+from luthier.data.dedup.wording import Wording, label_key
+from luthier.floor.errors import DataError
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 
@@ -64,6 +65,7 @@ def drop_semantic(
         for start in range(0, len(rows_N), ROWS_AT_ONCE):
             stop.check(INTERRUPTED, fix="Repeat the command.")
             wordings = [judge.read(row) for row in rows_N[start : start + ROWS_AT_ONCE].tolist()]
+            _need_text(wordings)
             columns.append("vectors", semantic.embedder.embed([each.body for each in wordings]))
             columns.append("labels", np.array([label_key(each) for each in wordings], dtype=np.int64))
             listener.progress("embed", min(start + ROWS_AT_ONCE, len(rows_N)), len(rows_N))
@@ -71,6 +73,16 @@ def drop_semantic(
         for row, other, cosine in _repeats(found["vectors"], found["labels"], semantic, listener, stop):
             verdict.drop(int(rows_N[row]), SEMANTIC, int(rows_N[other]), cosine)
     _follow(verdict, table.first_against)
+
+
+def _need_text(wordings: Sequence[Wording]) -> None:
+    """Raise DataError (data-field) for rows of tokens, whose ids mean nothing to an embedding."""
+    if not all(each.is_text for each in wordings):
+        raise DataError(
+            "data-field",
+            "the rows are tokens, and meanings are those of words",
+            fix="Compare the rows that they were made of, or compare their ids: leave --semantic out.",
+        )
 
 
 def _repeats(

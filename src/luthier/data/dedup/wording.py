@@ -39,6 +39,8 @@ class Wording:
     prompt: str | None
     answer: str
     body: str
+    is_text: bool = True
+    """False for rows of tokens, whose ids stand in the place of words and mean nothing."""
 
 
 def wording_of(row: Row) -> Wording:
@@ -64,7 +66,7 @@ def _wording_of_tokens(tokens: Tokens) -> Wording:
     ids, asked = (" ".join(map(str, memoryview(each).cast("I"))) for each in (tokens.ids, tokens.asked))
     is_asking = len(tokens.asked) < len(tokens.ids)
     answer = ids[len(asked) :].strip() if is_asking else ""
-    return Wording((ids, tokens.learnt.hex()), asked if is_asking else None, answer, ids)
+    return Wording((ids, tokens.learnt.hex()), asked if is_asking else None, answer, ids, is_text=False)
 
 
 def _said(message: Message) -> str:
