@@ -39,7 +39,7 @@ class Case:
     """Nothing where the file is read."""
     place: str
     parts: tuple[str, ...]
-    most_seconds: float = 60.0
+    most_seconds: float = 150.0
     verb: str = "prepare"
 
     def __str__(self) -> str:
@@ -115,7 +115,7 @@ CASES = [
     Case(22, "r.json", long_record, "data-line", "data/r.json#row 2", ("longer than 10.0 MiB", "the record begins on line 3")),
     Case(22, "r.csv", one_line(200, b'"'), "data-line", "data/r.csv:2", ("longer than 10.0 MiB",)),
     Case(23, "r.jsonl", tiny_lines, "data-field", "data/r.jsonl:1", ("300000 faults", "and 299980 more")),
-    Case(23, "r.jsonl", many_rows, "", "", ('"rows_kept": 60000',), 120),
+    Case(23, "r.jsonl", many_rows, "", "", ('"rows_kept": 60000',)),
     Case(49, "r.txt", text_line, "data-line", "data/r.txt", ("longer than 32.0 MiB", "cut it into several files")),
     Case(49, "r.jsonl", sparse(1), "data-line", "data/r.jsonl:1", ("longer than 10.0 MiB",)),
     Case(51, "r.jsonl.gz", lambda path: path.write_bytes(gzip_bomb()), "data-archive", "data/r.jsonl.gz:1", ("a bomb",)),
