@@ -138,7 +138,7 @@ RECIPES = (
         nothing,
         "cfg-conflict",
         2,
-        ("data.overlong", "split", "truncate, drop or error"),
+        ("data.overlong", "split", "truncate, truncate_left, drop or error"),
         (*TRAIN, "data.overlong=split"),
     ),
 )
@@ -396,7 +396,7 @@ def test_a_row_without_a_trained_token_is_counted_and_never_trained_on(
 ) -> None:
     untrained = [{"prompt": "a" * 99, "completion": "lost"}, {"prompt": "empty", "completion": " "}]
     folder = make_workshop(tmp_path / "workshop", tiny_base, rows=[*question_rows(8), *untrained])
-    words = ("train", "train", "epochs=1", "data.validation_fraction=0", "--json")
+    words = ("train", "train", "epochs=1", "data.validation_fraction=0", "data.overlong=truncate", "--json")
     done = luthier(folder, *words)
     assert done.code == 0, done.err
     assert done.json["rows_seen"] == 8

@@ -44,7 +44,7 @@ def test_a_dry_run_writes_nothing_and_shows_what_it_would_drop(
 ) -> None:
     assert run_command(["data", "dedup", "train.jsonl", "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    assert "cluster    train.jsonl:1 stays for 1 others" in shown
+    assert "cluster    train.jsonl:1 stays for 1 other" in shown
     assert "near, Jaccard 0.854; the left one stays" in shown
     assert "Nothing was written" in shown
     assert not (folder / "outputs").exists()
@@ -61,13 +61,23 @@ def test_leaking_pairs_are_shown_side_by_side(folder: Path, capsys: pytest.Captu
     assert shown.count("the left one stays") == 2, "with --against only what leaks is shown"
 
 
-def test_a_pair_that_is_linked_through_a_third_row_says_so(
+def test_a_copy_of_a_row_that_went_says_through_which(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rows(folder / "twins.jsonl", [{"text": text} for text in (A, changed(A, 1), changed(A, 1))])
+    assert run_command(["data", "dedup", "twins.jsonl", "--show", "--dry-run"]) == 0
+    assert "exact, Jaccard 0.854, through twins.jsonl:2; the left one stays" in capsys.readouterr().out
+
+
+def test_a_row_that_is_near_a_dropped_row_alone_stays(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = changed(A, 1)
     write_rows(folder / "chain.jsonl", [{"text": text} for text in (A, one, changed(one, 2))])
-    assert run_command(["data", "dedup", "chain.jsonl", "--show", "--dry-run"]) == 0
-    assert "near, Jaccard 0.727, through chain.jsonl:2; the left one stays" in capsys.readouterr().out
+    assert run_command(["data", "dedup", "chain.jsonl", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "3 in = 2 kept + 1 near" in shown
+    assert "chain.jsonl:1 stays for 1 other:" in shown
 
 
 def test_several_sources_need_a_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -147,7 +147,16 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
 
 VERBS = sorted(surface())
 PROMPT = "Say otherwise: {{ prompt }}"
-SYNTH = ("--seeds", "data/eval/test.jsonl", "--endpoint", "http://127.0.0.1:9", "--model", "m", "--out", "rows.jsonl")
+SYNTH = (
+    "--seeds",
+    "data/eval/test.jsonl",
+    "--endpoint",
+    "http://127.0.0.1:9",
+    "--model",
+    "m",
+    "--out",
+    "rows.jsonl",
+)
 DEMO = "model_name: ./base\nmax_length: 64\nlora_r: 4\nepochs: 1\nevaluate:\n  max_new_tokens: 4\n"
 
 

@@ -164,7 +164,8 @@ def clusters_lines(report: "DedupReport") -> list[str]:
     lines = []
     for cluster in report.largest_clusters:
         text = " ".join(cluster.text.split())[:60]
-        lines.append(f"cluster    {cluster.row} stays for {cluster.rows_dropped:,} others: {text}")
+        others = "other" if cluster.rows_dropped == 1 else "others"
+        lines.append(f"cluster    {cluster.row} stays for {cluster.rows_dropped:,} {others}: {text}")
     return lines
 
 

@@ -41,8 +41,10 @@ class Recipe(Section):
             raise PydanticCustomError(
                 "cfg-missing", "model.name is missing: name a base model, or choose method.kind scratch"
             )
-        if self.data.overlong == "split" and self.data.format not in ("text", "auto"):
-            raise ValueError("data.overlong split cuts text rows only: choose truncate, truncate_left, drop or error")
+        if self.data.overlong == "split" and self.data.format not in ("text", "tokens", "auto"):
+            raise ValueError(
+                "data.overlong split cuts rows of text or tokens only: choose truncate, truncate_left, drop or error"
+            )
         return self
 
     def rows_per_step(self) -> int:
