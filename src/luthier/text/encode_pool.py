@@ -29,8 +29,8 @@ WORKER = Path(encode_worker.__file__)
 # Reading, masks and writing are one process: it takes a quarter of all the work, so more than five would wait for it. A worker
 # takes some 70 MB.
 MOST_WORKERS = 6
-# Some two seconds of work for one core; a worker takes half a second to start (a vocabulary of 128 k tokens).
-CHARACTERS_BEFORE_WORKERS = 2**23
+# Some one and a half seconds of work for one core; a worker takes half a second to start (a vocabulary of 128 k tokens).
+CHARACTERS_BEFORE_WORKERS = 2**22
 KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "TZ", "HOME")
 
 
