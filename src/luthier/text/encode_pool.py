@@ -4,7 +4,7 @@ What comes out is the same either way, in the order asked for. Processes are sta
 back their start; encode_worker.py says why they are faster. Axes: N texts, T tokens of all of them end to end.
 """
 
-import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -80,8 +80,7 @@ class EncodePool:
         self._characters = 0
         self._threads: ThreadPoolExecutor | None = None
         self._workers: list[_Worker] = []
-        self._own_worker = threading.local()
-        self._here = threading.Lock()
+        self._own = threading.local()
 
     @property
     def parallel_blocks(self) -> int:
@@ -105,7 +104,7 @@ class EncodePool:
             return self._threads.submit(self._ask_worker, texts, flags)
         done: Future[EncodedTexts] = Future()
         journal = self._journal if is_much else None
-        done.set_result(_answer(texts, flags, journal, partial(self._encode_here, list(texts), flags)))
+        done.set_result(_answer(texts, flags, journal, partial(_encode_here, self._tokenizer)))
         return done
 
     def close(self) -> None:
@@ -124,28 +123,20 @@ class EncodePool:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _encode_here(self, texts: list[str], flags: int, _: list[bytes]) -> bytes:
-        # A tokenizer.json may bring truncation and padding along, and other callers leave theirs behind.
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        return b"".join(encode_worker.encode(self._tokenizer, texts, flags))
-
     def _adopt_worker(self) -> None:
         """Each thread feeds a process of its own, so that requests and answers never wait for each other in a pipe."""
-        self._own_worker.value = None
-        with contextlib.suppress(
-            OSError
-        ):  # a machine that allows no more processes: the work is done here then
+        try:
             worker = _Worker(self._tokenizer.to_str().encode())
+        except (
+            OSError
+        ):  # a machine that allows no more processes: the thread does the work, with a tokenizer of its own
+            self._own.ask = partial(_encode_here, Tokenizer.from_str(self._tokenizer.to_str()))
+        else:
             self._workers.append(worker)
-            self._own_worker.value = worker
+            self._own.ask = worker.ask
 
     def _ask_worker(self, texts: Sequence[str], flags: int) -> EncodedTexts:
-        worker: _Worker | None = self._own_worker.value
-        if worker:
-            return _answer(texts, flags, self._journal, worker.ask)
-        with self._here:
-            return _answer(texts, flags, self._journal, partial(self._encode_here, list(texts), flags))
+        return _answer(texts, flags, self._journal, self._own.ask)
 
 
 class _Worker:
@@ -227,6 +218,16 @@ def _answer(
         if journal:
             journal.keep(request, content)
     return _unpack(content, len(texts), flags)
+
+
+def _encode_here(tokenizer: Tokenizer, request: list[bytes]) -> bytes:
+    """The answer to a request, by a tokenizer of this process."""
+    # A tokenizer.json may bring truncation and padding along, and other callers leave theirs behind.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    flags, count, size = HEADER.unpack(request[0])
+    texts = encode_worker.read_texts(io.BytesIO(b"".join(request[1:])), count, size)
+    return b"".join(encode_worker.encode(tokenizer, texts, flags))
 
 
 def _unpack(content: bytes, texts: int, flags: int) -> EncodedTexts:
