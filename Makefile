@@ -78,7 +78,7 @@ format: install ## Put the code in the house's form
 test: install ## Every test that this machine can run
 	$(PYTEST)
 
-test-quick: install ## The tests that take under two seconds each
+test-quick: install ## The tests that take little time, in under a minute and a half
 	$(PYTEST) -m "not slow and not oracle and not whole and not gpu"
 
 test-gpu: install ## The tests that need a CUDA device

@@ -17,6 +17,8 @@ from luthier.tokens.store import TokenStore
 from tests.cli.test_paint import Terminal
 from tests.cli.workshop import Done, listing, luthier, question_rows, write_rows
 
+pytestmark = pytest.mark.slow
+
 PAIR = {"prompt": "Colour 1?", "completion": "red"}
 TALK = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho [1]"}]}
 RECIPE = """model: {name: ./base}

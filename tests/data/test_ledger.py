@@ -18,6 +18,8 @@ from luthier.reports.data import DataReport
 from luthier.reports.ledger import Account, StageBooks, check_ledger
 from tests.data.preparing import make_recipe, make_run, store_of, write_rows
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = ["What is two and two?", "what is two and two", "Name a colour.", "", "  ", "long " * 60]
 ANSWERS = [
     "four",

@@ -135,6 +135,12 @@ def test_many_huge_dimensions_are_refused_at_once_and_not_multiplied(weights: Pa
     assert time.perf_counter() - before < 1, "their product took 8 s"
 
 
+def test_a_zero_with_a_sign_is_no_count(weights: Path) -> None:
+    header = b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[-0,0]}}'
+    weights.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert code_of(weights) == "mdl-weights"
+
+
 COUNTS = st.one_of(
     st.integers(0, 8), st.sampled_from([-1, 2**31, 2**62, 2**63, 2**64, 1.0, True, None, "4", [4]])
 )

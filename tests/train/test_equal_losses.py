@@ -8,6 +8,8 @@ import pytest
 from luthier.train.stage import train
 from tests.train.runs import logged_losses, make_recipe, make_run, random_rows
 
+pytestmark = pytest.mark.slow
+
 
 def losses(base: Path, folder: Path, **settings: Any) -> list[float]:
     run = make_run(folder, base, rows=random_rows(80))

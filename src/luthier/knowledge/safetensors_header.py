@@ -120,7 +120,7 @@ def _parse(path: Path, raw: bytes) -> dict[str, Any]:
         return found
 
     try:
-        header = json.loads(raw.decode("utf-8"), object_pairs_hook=refuse_duplicates)
+        header = json.loads(raw.decode("utf-8"), object_pairs_hook=refuse_duplicates, parse_int=_whole_number)
     except (ValueError, RecursionError) as fault:
         raise damaged(
             path, "its header is not JSON, so this is no safetensors file or a piece of one"
@@ -131,6 +131,11 @@ def _parse(path: Path, raw: bytes) -> dict[str, Any]:
     if not isinstance(metadata, dict) or not all(map(_is_text, (*metadata, *metadata.values(), *header))):
         raise damaged(path, "its header holds names or metadata that are no text")
     return header
+
+
+def _whole_number(written: str) -> int | float:
+    """Counts have no sign: "-0" is 0 to Python and no count to safetensors."""
+    return float(written) if written.startswith("-") else int(written)
 
 
 def _is_text(value: Any) -> TypeGuard[str]:

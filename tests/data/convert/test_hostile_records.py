@@ -16,6 +16,8 @@ from luthier.text.dialects.turns import Choices
 from tests.data.convert.converting import FORMATS, check_books
 from tests.data.convert.test_dialect_readers import tree
 
+pytestmark = pytest.mark.slow
+
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 SEEDS: dict[str, list[Any]] = {
     "chatgpt": json.loads((FORMATS / "chatgpt_export_synthetic.json").read_text()),

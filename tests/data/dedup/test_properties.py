@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,8 @@ from luthier.data.dedup.wording import (
 )
 from luthier.text.row_shapes import guess_kind, make_row
 from tests.data.dedup.planting import changed, dropped_rows, kept_lines, run, sentence, write_rows
+
+pytestmark = pytest.mark.slow
 
 BASES = [sentence(seed, words=20 + 5 * (seed % 4)) for seed in range(5)]
 

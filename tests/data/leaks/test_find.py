@@ -13,6 +13,8 @@ from luthier.data.leaks.find import find_leaks
 from luthier.data.leaks.words import RUN_WORDS, shared_run, words_of
 from luthier.text.rows import Message, Row, read_rows
 
+pytestmark = pytest.mark.slow
+
 SHARED = Path(os.environ.get("LUTHIER_SHARED_DATA", "../shared/data"))
 WORDS = [f"word{number}" for number in range(5000)]
 

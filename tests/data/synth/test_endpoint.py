@@ -17,6 +17,8 @@ from luthier.floor.log import Recorder
 from tests.data.synth.asking_for import ANSWERS, QUICK, TOPICS, make_task, topic_of
 from tests.data.synth.endpoint_server import Asked, Reply, endpoint
 
+pytestmark = pytest.mark.slow
+
 KEY = "a-key-that-nobody-may-see-0123456789"
 BOMB = b'{"choices":' + b"[" * 100_000
 DEEP = BOMB + b"]" * 100_000 + b"}"

@@ -17,6 +17,8 @@ from luthier.reports.synth import SynthReport
 from tests.data.synth.asking_for import ANSWERS, TOPICS, make_task, rows_of, topic_of
 from tests.data.synth.endpoint_server import Asked, Reply, endpoint
 
+pytestmark = pytest.mark.slow
+
 
 def well(asked: Asked, before: int) -> Reply:
     return Reply(ANSWERS[topic_of(asked.prompt)])

@@ -16,6 +16,8 @@ from luthier.text.problems import LineFault
 from luthier.text.readers.compressed import ending_of, open_stream
 from tests.text.readers.reading import read, write
 
+pytestmark = pytest.mark.slow
+
 zstd = pytest.importorskip("backports.zstd", reason="the extra formats is not installed")
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {

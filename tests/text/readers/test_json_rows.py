@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from tests.text.readers.reading import read, write
 
+pytestmark = pytest.mark.slow
+
 VALUES = st.recursive(
     st.none()
     | st.booleans()
