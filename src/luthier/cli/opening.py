@@ -25,6 +25,7 @@ FREE = (
     "train.validation.",
     "train.threads",
     "train.compile",
+    "train.profile",
     "evaluate.",
     "merge.",
     "data.cache_path",

@@ -126,6 +126,8 @@ class TrainConfig(Section):
     """Decides row order, dropout, adapter initialisation and the split."""
     threads: CountOrZero = 0
     """CPU threads; 0 leaves them as they are."""
+    profile: bool = False
+    """Trace a few steps after the warm-up with torch's profiler, into logs/profile of the run."""
 
     optimizer: OptimizerConfig = OptimizerConfig()
     """The optimizer."""
