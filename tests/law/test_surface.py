@@ -29,6 +29,8 @@ SURFACE: dict[str, set[str]] = {
     | {"--concurrency", "--retries", "--timeout", "--most-tokens", "--overwrite", "--dry-run"},
     "runs": COMMON,
     "validate": COMMON,
+    "bench train": COMMON | {"--shape", "--steps", "--warmup", "--out"},
+    "bench generate": COMMON | {"--shape", "--prompts", "--new-tokens", "--out"},
     "data convert": COMMON
     | {"--out", "--from", "--to", "--branches", "--tools", "--keep"}
     | {"--skip-faulty", "--overwrite", "--dry-run"},

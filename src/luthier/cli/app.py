@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from luthier.cli.bench import bench
 from luthier.cli.compare import compare
 from luthier.cli.data import data
 from luthier.cli.demo import demo
@@ -42,6 +43,7 @@ ORDER = (
     "compare",
     "merge",
     "runs",
+    "bench",
     "explain",
 )
 # On CPUs with AVX512-BF16 it warns, when PEFT imports it, that a kernel is not there which nobody asked for.
@@ -103,6 +105,7 @@ app.command("eval")(evaluate)
 app.command("compare", short_help="Compare a run with its base or with another run.")(compare)
 app.command("merge")(merge)
 app.command("runs")(runs)
+app.add_typer(bench, name="bench")
 app.command("explain", short_help="Explain the word of a fault, or a setting.")(explain)
 
 

@@ -18,6 +18,7 @@ from luthier.knowledge.model_config import text_config
 # Dettmers et al. 2023, section 3: 4 bits, and 8 + 32 / 256 bits a block of 64 with double quantization; 32 bits a block without.
 NF4_BITS, NF4_BITS_PLAIN, INT8_BITS = 4.127, 4.5, 8.03
 GRADIENT_BYTES, MOMENTS_BYTES, MOMENTS_8BIT_BYTES = 4, 8, 2
+LEAST_SHARE_SAVED = 0.03  # the estimate is not that exact
 LOGITS_BYTES = 10  # of one number: 16 bits as the head gives it, fp32, and its fp32 gradient
 
 
@@ -205,7 +206,7 @@ def ways_to_fit(
     for settings, price, changed in _changes(recipe):
         after = needed(changed)
         saved = before.weights - after.weights if only_weights else before.total - after.total
-        if saved > 0.01 * before.total:
+        if saved > LEAST_SHARE_SAVED * before.total:
             ways.append(WayToFit(settings, saved, price))
     return ways
 

@@ -1,0 +1,166 @@
+"""`luthier bench train`: the product's own prepare and train in a temporary folder, and what their files say about speed."""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from luthier.cli.bench_ground import Ground, bench_ground, model_name
+from luthier.cli.screen import Screen
+from luthier.floor.errors import UnhealthyError
+from luthier.floor.stop import StopFlag, listen_for_stop
+
+if TYPE_CHECKING:
+    from luthier.config.recipe import Recipe
+    from luthier.reports.bench import BenchReport
+    from luthier.reports.data import DataReport
+    from luthier.reports.train import TrainReport
+
+# Steps beside the timed ones: those that luthier.train.profile traces, one before and one after them.
+TRACED_STEPS = 5
+
+
+class FirstStep(Screen):
+    """A screen that remembers when the first step was told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at: float | None = None
+
+    def progress(self, label: str, done: int, total: int, detail: str = "") -> None:
+        if label == "training" and self.at is None:
+            self.at = time.perf_counter()
+        super().progress(label, done, total, detail)
+
+
+class TrainBench:
+    """One measurement of training."""
+
+    def __init__(self, words: Sequence[str] | None, shape: str | None, *, steps: int, warmup: int) -> None:
+        self.words, self.shape = words, shape
+        self.steps, self.warmup = steps, warmup
+        self.total = warmup + steps + TRACED_STEPS
+
+    def run(self) -> "BenchReport":
+        """Measure; the folder it was done in is gone when this returns."""
+        with listen_for_stop(StopFlag()) as stop, bench_ground() as ground:
+            from luthier.data.stage import prepare
+
+            screen = FirstStep()
+            recipe = ground.own(ground.recipe_of(self.words, self.shape, {"packs": min(self.total, 24)}))
+            data = prepare(recipe, ground.run, listener=screen, stop=stop)
+            data.model_copy(update={"validation": None}).write(ground.run.report("data"))
+            recipe = self.short(recipe, data)
+            started = time.perf_counter()
+            from luthier.train.stage import check_machine, train
+
+            check_machine(recipe)
+            trained = train(recipe, ground.run, listener=screen, stop=stop)
+            first = None if screen.at is None else screen.at - started
+            return self.report(recipe, ground, trained, first_seconds=first)
+
+    def short(self, recipe: "Recipe", data: "DataReport") -> "Recipe":
+        """The recipe for so many steps and nothing else: no validation, no checkpoint before the end, a line a step."""
+        from luthier.modelling.device import choose_device
+
+        train, rows = recipe.train, data.train.rows_kept
+        each = recipe.rows_per_step() or train.tokens_per_step * rows / data.train.tokens
+        compiles = choose_device(recipe.model.device).type == "cuda" and (
+            train.packing or train.padding == "fixed"
+        )
+        changes: dict[str, Any] = {
+            # A step may hold less than the dial says, since packs are not quite full.
+            "epochs": float(math.ceil(1.5 * self.total * each / rows) + 1),
+            "most_steps": self.total,
+            "profile": True,
+            # A run of this length would not earn it back; the one that it stands for does.
+            "compile": "on" if train.compile == "auto" and compiles else train.compile,
+            "log": train.log.model_copy(update={"logging_steps": 1, "trackers": ()}),
+            "checkpoint": train.checkpoint.model_copy(update={"save_steps": 0, "keep_best": 0, "load_best": False}),
+        }  # fmt: skip
+        return recipe.model_copy(update={"train": train.model_copy(update=changes)})
+
+    def report(
+        self, recipe: "Recipe", ground: Ground, trained: "TrainReport", *, first_seconds: float | None
+    ) -> "BenchReport":
+        """Put metrics, trace and the machine's limit together."""
+        from luthier.cli.bench_text import sentence
+        from luthier.measure.step_costs import StepCosts, without_overhead
+        from luthier.modelling.device import choose_device, choose_precision, describe_device
+        from luthier.modelling.matmul_speed import let_go_of_memory, measure_matmul
+        from luthier.reports.bench import BenchReport
+        from luthier.reports.provenance import gather_provenance
+        from luthier.train.profile import RESULT, profile_folder
+
+        file = profile_folder(ground.run.logs) / RESULT
+        traced = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        entries = [json.loads(line) for line in ground.run.metrics.read_text("utf-8").splitlines()]
+        timed = timed_steps(entries, warmup=self.warmup, steps=self.steps, traced=traced)
+        device = choose_device(recipe.model.device)
+        let_go_of_memory(device)
+        ground.screen.say("measuring a square product")
+        reached, width = measure_matmul(device, choose_precision(recipe.train.precision, device).dtype)
+        costs = StepCosts(0, 0.0, {}, on_device=False)
+        if traced:
+            found = StepCosts(traced["steps"], traced["wall_seconds"], traced["seconds"], traced["on_device"])
+            costs = without_overhead(found, timed["seconds"] / timed["steps"])
+        rate = timed["tokens"] / timed["seconds"]
+        flops, peak = traced.get("flops_per_token", 0.0), traced.get("peak_flops")
+        return BenchReport(
+            kind="train",
+            model=model_name(recipe, ground),
+            method=trained.method,
+            device=describe_device(device),
+            precision=trained.precision,
+            attention=trained.attention,
+            compiled=recipe.train.compile == "on",
+            steps=timed["steps"],
+            warmup=self.warmup,
+            tokens=timed["tokens"],
+            seconds=timed["seconds"],
+            tokens_per_second=rate,
+            first_seconds=first_seconds,
+            peak_bytes=timed["peak_bytes"],
+            flops_per_token=flops,
+            spec_flops=peak,
+            share_of_spec=rate * flops / peak if peak else None,
+            matmul_flops=reached,
+            matmul_width=width,
+            share_of_matmul=rate * flops / reached,
+            breakdown={cost: seconds / costs.steps for cost, seconds in costs.seconds.items()},
+            traced_steps=costs.steps,
+            largest=sentence(costs, "train") if traced else "No step was traced.",
+            provenance=gather_provenance(device=describe_device(device)),
+        )
+
+
+def timed_steps(
+    entries: Sequence[dict[str, Any]], *, warmup: int, steps: int, traced: dict[str, Any]
+) -> dict[str, Any]:
+    """Tokens and seconds of the first `steps` steps after the warm-up that the profiler did not slow.
+
+    The step before the traced ones runs under the profiler too, and the step after them pays for writing the trace.
+    """
+    lines = {entry["step"]: entry for entry in entries if "tokens_per_second" in entry}
+    slowed = range(traced["first_step"] - 1, traced["last_step"] + 2) if traced else range(0)
+    nothing = {"tokens": 0, "seconds": 0.0}
+    found = []
+    for step in sorted(lines):
+        before = lines.get(step - 1, nothing if step == 1 else None)
+        if step > warmup and step not in slowed and before is not None:
+            found.append((lines[step], before))
+    found = found[:steps]
+    if not found:
+        raise UnhealthyError(
+            "train-empty", "no step was timed", fix="Measure more of them: --steps 20 --warmup 5"
+        )
+    return {
+        "steps": len(found),
+        "tokens": sum(line["tokens"] - before["tokens"] for line, before in found),
+        "seconds": sum(line["seconds"] - before["seconds"] for line, before in found),
+        # On a CPU the trace itself is in the process: what was held before it counts.
+        "peak_bytes": min((line["peak_bytes"] for line in lines.values() if line["step"] >= min(slowed, default=0) - 1), default=0)
+        if traced and not traced["on_device"]
+        else max(line["peak_bytes"] for line, _ in found),
+    }  # fmt: skip
