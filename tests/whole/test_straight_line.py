@@ -139,6 +139,8 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
         "data synth": ("prompt.txt", *SYNTH, "--dry-run"),
         "recipe show": ("train",),
         "recipe schema": (),
+        "bench train": ("train", "--steps", "2", "--warmup", "1"),
+        "bench generate": ("train", "--prompts", "2", "--new-tokens", "2"),
         "explain": ("lr",),
         "doctor": (),
         "demo": (),

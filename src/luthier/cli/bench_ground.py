@@ -29,6 +29,7 @@ class Ground:
         self.folder, self.screen = folder, screen
         self.run = RunDir(folder / "run")
         self.run.logs.mkdir(parents=True)
+        self.shape: str | None = None
 
     def recipe_of(self, words: Sequence[str] | None, shape: str | None, made_up: dict[str, Any]) -> "Recipe":
         """The recipe that was named, or one over random weights in the shape, with the settings of the command line.
@@ -128,6 +129,6 @@ def bench_ground() -> Iterator[Ground]:
 
 def model_name(recipe: "Recipe", ground: Ground) -> str:
     """The base as people know it: the shape where the weights are random."""
-    if hasattr(ground, "shape"):
+    if ground.shape is not None:
         return f"{ground.shape} (random weights)"
     return recipe.model.name or "scratch"

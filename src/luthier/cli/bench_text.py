@@ -7,7 +7,7 @@ from luthier.cli.output import show, show_json, table, tell
 from luthier.floor.units import format_bytes, format_count, format_duration
 
 if TYPE_CHECKING:
-    from luthier.measure.step_costs import StepCosts
+    from luthier.modelling.step_costs import StepCosts
     from luthier.reports.bench import BenchReport
 
 # What each cost is, on a GPU and on a CPU.

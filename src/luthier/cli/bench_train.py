@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier.cli.bench_ground import Ground, bench_ground, model_name
@@ -13,6 +14,7 @@ from luthier.floor.stop import StopFlag, listen_for_stop
 
 if TYPE_CHECKING:
     from luthier.config.recipe import Recipe
+    from luthier.modelling.step_costs import StepCosts
     from luthier.reports.bench import BenchReport
     from luthier.reports.data import DataReport
     from luthier.reports.train import TrainReport
@@ -86,25 +88,20 @@ class TrainBench:
     ) -> "BenchReport":
         """Put metrics, trace and the machine's limit together."""
         from luthier.cli.bench_text import sentence
-        from luthier.measure.step_costs import StepCosts, without_overhead
         from luthier.modelling.device import choose_device, choose_precision, describe_device
         from luthier.modelling.matmul_speed import let_go_of_memory, measure_matmul
         from luthier.reports.bench import BenchReport
         from luthier.reports.provenance import gather_provenance
         from luthier.train.profile import RESULT, profile_folder
 
-        file = profile_folder(ground.run.logs) / RESULT
-        traced = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        traced = read_trace(profile_folder(ground.run.logs) / RESULT)
         entries = [json.loads(line) for line in ground.run.metrics.read_text("utf-8").splitlines()]
         timed = timed_steps(entries, warmup=self.warmup, steps=self.steps, traced=traced)
         device = choose_device(recipe.model.device)
         let_go_of_memory(device)
         ground.screen.say("measuring a square product")
         reached, width = measure_matmul(device, choose_precision(recipe.train.precision, device).dtype)
-        costs = StepCosts(0, 0.0, {}, on_device=False)
-        if traced:
-            found = StepCosts(traced["steps"], traced["wall_seconds"], traced["seconds"], traced["on_device"])
-            costs = without_overhead(found, timed["seconds"] / timed["steps"])
+        costs = costs_of(traced, step_seconds=timed["seconds"] / timed["steps"])
         rate = timed["tokens"] / timed["seconds"]
         flops, peak = traced.get("flops_per_token", 0.0), traced.get("peak_flops")
         return BenchReport(
@@ -135,6 +132,22 @@ class TrainBench:
         )
 
 
+def read_trace(file: Path) -> dict[str, Any]:
+    """What luthier.train.profile wrote; nothing if the run was too short for it."""
+    found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return found
+
+
+def costs_of(traced: dict[str, Any], *, step_seconds: float) -> "StepCosts":
+    """The costs of the traced steps, as steps of the timed length have them."""
+    from luthier.modelling.step_costs import StepCosts, without_overhead
+
+    if not traced:
+        return StepCosts(0, 0.0, {}, on_device=False)
+    found = StepCosts(traced["steps"], traced["wall_seconds"], traced["seconds"], traced["on_device"])
+    return without_overhead(found, step_seconds)
+
+
 def timed_steps(
     entries: Sequence[dict[str, Any]], *, warmup: int, steps: int, traced: dict[str, Any]
 ) -> dict[str, Any]:
@@ -159,8 +172,19 @@ def timed_steps(
         "steps": len(found),
         "tokens": sum(line["tokens"] - before["tokens"] for line, before in found),
         "seconds": sum(line["seconds"] - before["seconds"] for line, before in found),
-        # On a CPU the trace itself is in the process: what was held before it counts.
-        "peak_bytes": min((line["peak_bytes"] for line in lines.values() if line["step"] >= min(slowed, default=0) - 1), default=0)
-        if traced and not traced["on_device"]
-        else max(line["peak_bytes"] for line, _ in found),
-    }  # fmt: skip
+        "peak_bytes": peak_of(lines, found, traced),
+    }
+
+
+def peak_of(
+    lines: Mapping[int, dict[str, Any]],
+    timed: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+    traced: dict[str, Any],
+) -> int:
+    """The most memory of the timed steps. On a CPU the trace is in the process too, so what was held before it counts."""
+    if traced and not traced["on_device"]:
+        return max(
+            (int(line["peak_bytes"]) for step, line in lines.items() if step < traced["first_step"] - 1),
+            default=0,
+        )
+    return max(int(line["peak_bytes"]) for line, _ in timed)

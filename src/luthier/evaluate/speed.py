@@ -4,24 +4,25 @@ Answers never end early, so that every run makes the same number of tokens whate
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from luthier.config.recipe import Recipe
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 from luthier.knowledge.hardware import peak_flops_of
-from luthier.measure.step_costs import StepCosts
 from luthier.modelling.attention import choose_attention
 from luthier.modelling.device import choose_device, choose_precision, describe_device, peak_memory_bytes
 from luthier.modelling.flops import training_flops_per_token
 from luthier.modelling.generate import generate_answers
 from luthier.modelling.load import load_base
 from luthier.modelling.profiler import StepRecorder
+from luthier.modelling.step_costs import StepCosts
 from luthier.tokens.store import TokenStore
 
 TRACED_NEW_TOKENS = 8
@@ -79,12 +80,7 @@ def measure_generation(
     first_seconds = answer(1, "first tokens")
     seconds = answer(new_tokens, "answers")
     peak_bytes = peak_memory_bytes(device)
-    recorder = StepRecorder(device, steps=1)
-    recorder.start()
-    for label in ("warming up the profiler", "tracing"):
-        recorder.begin_step()
-        answer(min(TRACED_NEW_TOKENS, new_tokens), label)
-        recorder.end_step()
+    costs = trace_work(device, trace, lambda label: answer(min(TRACED_NEW_TOKENS, new_tokens), label))
     return GenerationSpeed(
         answers=len(prompts),
         new_tokens=len(prompts) * new_tokens,
@@ -98,8 +94,22 @@ def measure_generation(
         device=describe_device(device),
         precision=precision.name,
         attention=attention,
-        costs=recorder.finish(trace),
+        costs=costs,
     )
+
+
+def trace_work(device: torch.device, trace: Path, work: Callable[[str], object]) -> StepCosts:
+    """Do the work twice, under the profiler: its first round is slower and is not kept."""
+    recorder = StepRecorder(device, steps=1)
+    recorder.start()
+    try:
+        for label in ("warming up the profiler", "tracing"):
+            recorder.begin_step()
+            work(label)
+            recorder.end_step()
+    finally:
+        recorder.stop()
+    return recorder.finish(trace)
 
 
 def prompts_of(store: TokenStore, *, most: int) -> list[list[int]]:

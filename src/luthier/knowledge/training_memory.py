@@ -203,10 +203,11 @@ def ways_to_fit(
 
     before = needed(recipe)
     ways = []
+    whole = before.weights if only_weights else before.total
     for settings, price, changed in _changes(recipe):
         after = needed(changed)
-        saved = before.weights - after.weights if only_weights else before.total - after.total
-        if saved > LEAST_SHARE_SAVED * before.total:
+        saved = whole - (after.weights if only_weights else after.total)
+        if saved > LEAST_SHARE_SAVED * whole:
             ways.append(WayToFit(settings, saved, price))
     return ways
 

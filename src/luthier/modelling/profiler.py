@@ -15,7 +15,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults
-from luthier.measure.step_costs import STEP, StepCosts, break_down, read_events
+from luthier.modelling.step_costs import STEP, StepCosts, break_down, read_events
 
 
 class StepRecorder:
@@ -43,7 +43,7 @@ class StepRecorder:
         """A step begins; work of the step before is waited for, so that it is not counted here."""
         self._wait()
         self._range = record_function(STEP)
-        self._range.__enter__()
+        self._range.__enter__()  # type: ignore[no-untyped-call]
 
     def end_step(self) -> None:
         """A step is over, its kernels too."""

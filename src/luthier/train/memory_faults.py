@@ -8,7 +8,7 @@ import re
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -20,6 +20,10 @@ from luthier.knowledge.model_folder import check_model_folder, find_model
 from luthier.knowledge.training_memory import DecoderShape, WayToFit, ways_to_fit
 from luthier.modelling.device import choose_device, choose_precision, describe_device
 from luthier.modelling.losses import CHUNK_LOGITS_CPU, CHUNK_LOGITS_CUDA
+from luthier.train.progress import Progress
+
+if TYPE_CHECKING:
+    from luthier.train.loop import Job
 
 Stage = Literal["loading", "step"]
 
@@ -28,6 +32,7 @@ UNITS = {"bytes": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2*
 ASKED = re.compile(r"(?:[Tt]ried|[Uu]nable) to allocate ([\d.]+) ?(bytes|[KMGT]iB|B)")
 WORDS = ("can't allocate memory", "CUDA out of memory", "not enough memory", "Cannot allocate memory")
 WAYS_SHOWN = 3
+SAVED = "What was saved before is untouched."
 
 
 @contextmanager
@@ -36,7 +41,7 @@ def explained(
 ) -> Iterator[None]:
     """Turn memory that runs out inside the block into EnvironmentFault `env-memory`.
 
-    `where` says what was going on, such as `step 12 of 300`; a function is asked when it happens. `stage` is `loading` while only the
+    `where` says what was going on, such as `in step 12 of 300`; a function is asked when it happens. `stage` is `loading` while only the
     weights are being put into memory: then only what makes those smaller is advised. `saved` tells what is still valid.
     """
     try:
@@ -68,7 +73,7 @@ def memory_fault(
     ways = cheapest_ways(recipe, device, stage, missing_bytes=missing_bytes(asked, device))
     return EnvironmentFault(
         "env-memory",
-        f"memory ran out while {where}: {wanted}",
+        f"memory ran out {where}: {wanted}",
         where=describe_device(device),
         problems=[f"there was: {describe_memory(device, text)}", *ways],
         why=" ".join(part for part in (saved, "What a way saves is an estimate.") if part) if ways else saved,
@@ -190,3 +195,10 @@ def _field(path: str, name: str) -> int:
     except OSError:
         pass
     return 0
+
+
+def in_step(job: "Job", progress: Progress) -> str:
+    """Where a training is, for `explained`."""
+    if progress.validation_is_due:
+        return f"while validating after step {progress.step}"
+    return f"in step {progress.step + 1} of {job.order.total_steps}"

@@ -1,7 +1,7 @@
 """`train.profile`: trace a few steps of a training after its warm-up, and say where their time went.
 
     <run>/logs/profile/trace.json.gz   torch's Chrome trace of the steps
-    <run>/logs/profile/profile.json    the costs, by luthier.measure.step_costs
+    <run>/logs/profile/profile.json    the costs, by luthier.modelling.step_costs
 
 Nothing that is trained depends on it. A disk that refuses the files is warned of and does not stop the training.
 """
@@ -10,11 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import torch
+
 from luthier.floor.errors import EnvironmentFault
 from luthier.floor.files import write_json
-from luthier.measure.step_costs import COSTS, StepCosts
 from luthier.modelling.device import describe_device
 from luthier.modelling.profiler import StepRecorder
+from luthier.modelling.step_costs import COSTS, StepCosts
 
 if TYPE_CHECKING:
     from luthier.train.loop import Job
@@ -52,6 +54,11 @@ class StepProfile:
     ) -> None:
         self.close()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the steps are taken."""
+        return self._job.device
+
     def before_step(self, step: int) -> None:
         """Step number `step`, counted from 0, is about to be taken."""
         if not self._is_on:
@@ -62,14 +69,16 @@ class StepProfile:
         if self._recorder is not None:
             self._recorder.begin_step()
 
-    def after_step(self, step: int) -> None:
-        """That step was taken."""
+    def after_step(self, step: int) -> bool:
+        """That step was taken; True if the trace was written now, which takes seconds that are no part of a step."""
         if self._recorder is None:
-            return
+            return False
         self._recorder.end_step()
-        if step == self._first + self._steps - 1:
-            recorder, self._recorder, self._is_on = self._recorder, None, False
-            self._write(recorder)
+        if step != self._first + self._steps - 1:
+            return False
+        recorder, self._recorder, self._is_on = self._recorder, None, False
+        self._write(recorder)
+        return True
 
     def close(self) -> None:
         """End a recording that was cut short; nothing is written of it."""

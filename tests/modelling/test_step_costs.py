@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luthier.measure.step_costs import COSTS, STEP, Event, break_down, classify, read_events, without_overhead
+from luthier.modelling.step_costs import (
+    COSTS,
+    STEP,
+    Event,
+    break_down,
+    classify,
+    read_events,
+    without_overhead,
+)
 
 
 def kernel(name: str, start: float, end: float, correlation: int | None = None) -> Event:
