@@ -56,6 +56,7 @@ def test_generation_is_measured_and_written_where_it_was_asked_for(tiny_base: Pa
     assert done.code == 0, done.err
     found = BenchReport.model_validate_json((folder / "b.json").read_bytes())
     assert (found.steps, found.tokens) == (3, 12)
+    assert found.share_of_matmul is not None
     assert 0 < found.share_of_matmul < 2
     assert sum(found.breakdown.values()) > 0
     assert "3 answers, 12 tokens" in done.out

@@ -86,7 +86,8 @@ def bench_text(report: "BenchReport") -> str:
             else "to the first new token of every prompt"
         )
         lines.append(f"first    {format_duration(report.first_seconds)} {what}")
-    return "\n".join([*lines, "", *_costs(report), "", report.largest])
+    costs = _costs(report)
+    return "\n".join([*lines, "", *costs, *([""] if costs else []), report.largest])
 
 
 def _counted(report: "BenchReport") -> str:
@@ -102,6 +103,8 @@ def _limit(report: "BenchReport") -> str:
     measured = (
         f"{report.matmul_flops / 1e12:.3g} TFLOP/s of a {report.matmul_width:,}-wide square product here"
     )
+    if report.share_of_matmul is None:
+        return f"unknown, since no step was traced; {measured}"
     parts = [f"{report.share_of_matmul:.1%} of {measured}"]
     if report.spec_flops and report.share_of_spec is not None:
         parts.append(
@@ -116,7 +119,7 @@ def _costs(report: "BenchReport") -> list[str]:
     """The table of a step's time."""
     total = sum(report.breakdown.values())
     if not total:
-        return ["No step was traced."]
+        return []
     per = "ms a step" if report.kind == "train" else "ms traced"
     side = 1 if report.device.endswith("cores)") else 0
     rows = [("cost", per, "share", "")]

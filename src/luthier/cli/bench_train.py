@@ -103,7 +103,7 @@ class TrainBench:
         reached, width = measure_matmul(device, choose_precision(recipe.train.precision, device).dtype)
         costs = costs_of(traced, step_seconds=timed["seconds"] / timed["steps"])
         rate = timed["tokens"] / timed["seconds"]
-        flops, peak = traced.get("flops_per_token", 0.0), traced.get("peak_flops")
+        flops, peak = traced.get("flops_per_token"), traced.get("peak_flops")
         return BenchReport(
             kind="train",
             model=model_name(recipe, ground),
@@ -121,10 +121,10 @@ class TrainBench:
             peak_bytes=timed["peak_bytes"],
             flops_per_token=flops,
             spec_flops=peak,
-            share_of_spec=rate * flops / peak if peak else None,
+            share_of_spec=rate * flops / peak if peak and flops else None,
             matmul_flops=reached,
             matmul_width=width,
-            share_of_matmul=rate * flops / reached,
+            share_of_matmul=rate * flops / reached if flops else None,
             breakdown={cost: seconds / costs.steps for cost, seconds in costs.seconds.items()},
             traced_steps=costs.steps,
             largest=sentence(costs, "train") if traced else "No step was traced.",

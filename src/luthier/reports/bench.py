@@ -35,14 +35,15 @@ class BenchReport(BaseModel):
     """From the start of loading to the end of the first step; of generation, to the first new token of every prompt."""
     peak_bytes: int
     """The most memory of the GPU that torch reserved; on a CPU, of the process."""
-    flops_per_token: float
+    flops_per_token: float | None
+    """Null, and the shares with it, where no step could be traced."""
     spec_flops: float | None
     """The data sheet's peak, dense 16 bit; null where it is not known."""
     share_of_spec: float | None
     matmul_flops: float
     """What a square product of this machine reached."""
     matmul_width: int
-    share_of_matmul: float
+    share_of_matmul: float | None
     breakdown: dict[str, float]
     """Seconds of a step by cost, scaled to the timed steps; empty if nothing could be traced."""
     traced_steps: int
