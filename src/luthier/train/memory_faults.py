@@ -30,6 +30,8 @@ Stage = Literal["loading", "step"]
 UNITS = {"bytes": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 # `Tried to allocate 2.00 GiB` (CUDA), `you tried to allocate 4096 bytes` (CPU), `Unable to allocate 7.45 GiB` (numpy).
 ASKED = re.compile(r"(?:[Tt]ried|[Uu]nable) to allocate ([\d.]+) ?(bytes|[KMGT]iB|B)")
+# What `set_per_process_memory_fraction` leaves a process, in the words of torch's refusal.
+ALLOWED = re.compile(r"([\d.]+) ([KMGT]iB) allowed")
 WORDS = ("can't allocate memory", "CUDA out of memory", "not enough memory", "Cannot allocate memory")
 WAYS_SHOWN = 3
 SAVED = "What was saved before is untouched."
@@ -70,7 +72,7 @@ def memory_fault(
     text = _original_text(fault)
     asked = asked_bytes(text)
     wanted = f"{format_bytes(asked)} more were asked for" if asked else "more was asked for than there is"
-    ways = cheapest_ways(recipe, device, stage, missing_bytes=missing_bytes(asked, device))
+    ways = cheapest_ways(recipe, device, stage, missing_bytes=missing_bytes(asked, device, text))
     return EnvironmentFault(
         "env-memory",
         f"memory ran out {where}: {wanted}",
@@ -106,8 +108,8 @@ def describe_memory(device: torch.device, text: str = "") -> str:
             f"{format_bytes(reserved - held)} more reserved by it",
             f"{format_bytes(max(0, total - free - reserved))} held by CUDA itself and by other processes",
         ]
-        allowed = re.search(r"([\d.]+ [KMGT]iB) allowed", text)
-        return ", ".join(parts) + (f"; this process may use {allowed[1]}" if allowed else "")
+        allowed = ALLOWED.search(text)
+        return ", ".join(parts) + (f"; this process may use {allowed[1]} {allowed[2]}" if allowed else "")
     free_bytes, total_bytes = _host_memory()
     parts = [f"{format_bytes(free_bytes)} free of {format_bytes(total_bytes)}"] if total_bytes else []
     parts.append(f"{format_bytes(_status('VmRSS'))} held by this process")
@@ -117,12 +119,16 @@ def describe_memory(device: torch.device, text: str = "") -> str:
     return ", ".join(parts)
 
 
-def missing_bytes(asked: int | None, device: torch.device) -> float:
+def missing_bytes(asked: int | None, device: torch.device, text: str = "") -> float:
     """How much more there would have to be for this one request; 0 if the message does not tell."""
     if asked is None:
         return 0.0
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
+        allowed = ALLOWED.search(text)
+        if allowed:
+            most = float(allowed[1]) * UNITS[allowed[2]]
+            free = round(min(free, max(0.0, most - torch.cuda.memory_reserved(device))))
         return float(max(asked - free, 0))
     limit = address_limit()
     free = _host_memory()[0] if limit is None else max(0, limit - _status("VmSize"))
