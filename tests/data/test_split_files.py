@@ -156,3 +156,29 @@ def test_the_first_pass_over_the_rows_can_be_stopped(tmp_path: Path) -> None:
     task = SplitTask((source,), {"validation": 0.5}, 1, stratify_by="completion")
     with pytest.raises(Interrupted):
         split_files(task, stop=stop)
+
+
+def test_questions_with_other_choices_or_under_other_instructions_split_as_the_check_sees_them(
+    tmp_path: Path,
+) -> None:
+    said = "Which of these is an animal that sleeps through the winter?"
+    rows: list[dict[str, Any]] = [
+        {"question": said, "answer": f"animal {at}", "choices": [f"animal {at}", f"stone {at}"]}
+        for at in range(60)
+    ]
+    talks: list[dict[str, Any]] = [
+        {
+            "messages": [
+                {"role": "system", "content": f"You are helper {at}."},
+                {"role": "user", "content": f"Question {at % 10}"},
+                {"role": "assistant", "content": f"Answer {at}"},
+            ]
+        }
+        for at in range(60)
+    ]
+    for name, written in (("trivia", rows), ("talks", talks)):
+        split(write(tmp_path / f"{name}.jsonl", written), tmp_path / name)
+        sides = tuple(tmp_path / name / f"{side}.jsonl" for side in SIDES)
+        assert all(side.exists() for side in sides[::2])
+        with check(CheckTask(sides)) as checked:
+            assert "leak" not in checked.store.counts

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.data.dedup.wording import fold
+from luthier.data.question import question_or_all
 from luthier.floor.errors import DataError
 from luthier.text.rows import Row
 
@@ -35,7 +36,7 @@ class Keys:
     def number(self, row: Row) -> int:
         """Evenly spread from 0 to 2**64 - 1."""
         # Folded as the check and the search for leaks fold, or a split would make what they call a leak.
-        key = row.group if self._by_group else fold(asked(row))
+        key = row.group if self._by_group else fold(question_or_all(row))
         digest = hashlib.blake2b(key.encode(), digest_size=BITS // 8, key=self._salt).digest()
         return int.from_bytes(digest, "big")
 
@@ -129,19 +130,3 @@ def choose_splitter(
     if stratified:
         return StratifiedSplitter(rows, keys, validation=validation, test=test)
     return HashSplitter(keys, validation=validation, test=test)
-
-
-def asked(row: Row) -> str:
-    """What the row asks: its prompt, the turns before its first answer, the whole text, or the tokens before the first learnt one."""
-    if row.kind == "prompt_completion":
-        return row.prompt
-    if row.kind == "text":
-        return row.text
-    if row.tokens is not None:
-        return row.tokens.asked.hex()
-    before: list[str] = []
-    for message in row.messages:
-        if message.role == "assistant":
-            break
-        before.append(f"{message.role}\n{message.content}")
-    return "\0".join(before)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from luthier.text.render import Template
 
 # Part of every key: raise it when the same rows and settings shall give other tokens than before.
-PREPARATION_VERSION = 3
+PREPARATION_VERSION = 4
 
 
 def prepare(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -134,11 +133,7 @@ def suite_files(paths: Sequence[Path]) -> list[Path]:
 def row_of(view: View, origin: str) -> Row | None:
     """The texts of a row as the search for leaks reads them; None where there are none."""
     if view.prompt is not None:
-        asked = view.prompt
-        if view.turns:  # the system's words are the same for every row
-            turns = takewhile(lambda turn: turn.role != "assistant", view.turns)
-            asked = "\n".join(turn.said for turn in turns if turn.role not in ("system", "developer"))
-        return Row("prompt_completion", origin, asked, view.answer)
+        return Row("prompt_completion", origin, view.question(), view.answer)
     text = "\n".join(text.text for text in view.texts)
     return Row("text", origin, text=text) if text.strip() else None
 

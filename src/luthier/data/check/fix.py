@@ -121,7 +121,15 @@ class _Repair:
                     continue
                 if repaired is not None and repaired.view is not None and repaired.view.is_whole:
                     placed = Record(record.line, out.tell(), b"")
-                    writer.add(number, placed, repaired.view.wording(), is_empty=False, split=split)
+                    view = repaired.view
+                    writer.add(
+                        number,
+                        placed,
+                        view.wording(),
+                        question=view.question(),
+                        is_empty=False,
+                        split=split,
+                    )
                 out.write(content)
 
     def _repair(

@@ -1,6 +1,6 @@
 """What a check keeps of every row so that rows can be compared: the numbers of deduplication, and which split a row is of.
 
-Keys carry the split, so that repeats are looked for within one; only the folded prompt is kept without it, since a question that
+Keys carry the split, so that repeats are looked for within one; only what is asked is kept without it, since a question that
 two splits ask is a leak.
 """
 
@@ -46,7 +46,7 @@ class Index:
 
     table: Table
     question_N: Array
-    """Hash of the folded prompt, or of the text where nothing is asked, whatever the split."""
+    """Hash of what is asked, folded as the split folds it, whatever the split."""
     body_N: Array
     """Hash of the whole text as written."""
     is_empty_N: Array
@@ -61,14 +61,16 @@ class IndexWriter:
         self._columns = columns
         self._sketcher = sketcher
         self._batch: list[PlacedRow] = []
-        self._extra: list[tuple[bool, int]] = []
+        self._extra: list[tuple[bool, int, str]] = []
         self._characters = 0
 
-    def add(self, file: int, record: Record, wording: Wording, *, is_empty: bool, split: int) -> None:
-        """Enter a row."""
+    def add(
+        self, file: int, record: Record, wording: Wording, *, question: str, is_empty: bool, split: int
+    ) -> None:
+        """Enter a row, with what it asks."""
         self.rows += 1
         self._batch.append(PlacedRow(file, record.line, record.offset, wording))
-        self._extra.append((is_empty, split))
+        self._extra.append((is_empty, split, question))
         self._characters += len(wording.body)
         if len(self._batch) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
             self._flush()
@@ -93,7 +95,7 @@ class IndexWriter:
             return
         wordings = [row.wording for row in self._batch]
         columns = self._columns
-        split_N = np.array([split for _, split in self._extra], dtype=np.int8)
+        split_N = np.array([split for _, split, _ in self._extra], dtype=np.int8)
         salt_N = mix(split_N.astype(np.uint64)) * np.uint64(1 if split_N.any() else 0)
         columns.append("file", np.array([row.file for row in self._batch], dtype=np.int32))
         columns.append("line", np.array([row.line for row in self._batch], dtype=np.int64))
@@ -105,12 +107,9 @@ class IndexWriter:
         columns.append("written", _keys(prompts, salt_N))
         columns.append("folded", _keys(folded, salt_N))
         columns.append("answer", _numbers([short_key(squeeze(each.answer)) for each in wordings]))
-        asked = [
-            fold(each.body) if said is None else said for each, said in zip(wordings, folded, strict=True)
-        ]
-        columns.append("question", _numbers([short_key(each) for each in asked]))
+        columns.append("question", _numbers([short_key(fold(question)) for _, _, question in self._extra]))
         columns.append("body", _numbers([short_key(each.body) for each in wordings]))
-        columns.append("empty", np.array([is_empty for is_empty, _ in self._extra], dtype=np.int8))
+        columns.append("empty", np.array([is_empty for is_empty, _, _ in self._extra], dtype=np.int8))
         columns.append("split", split_N)
         if self._sketcher:
             signatures_NK, keys_NB = self._sketcher.sketch([tokens_of(each.body) for each in wordings])

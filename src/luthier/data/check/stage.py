@@ -215,7 +215,14 @@ class _Pass:
 
     def _compare_later(self, number: int, record: Record, view: View, *, is_empty: bool, split: int) -> None:
         wording = view.wording()
-        self.index.add(number, record, wording, is_empty=is_empty or not view.is_whole, split=split)
+        self.index.add(
+            number,
+            record,
+            wording,
+            question=view.question(),
+            is_empty=is_empty or not view.is_whole,
+            split=split,
+        )
         if view.is_whole and not wording.body.strip():
             self.empty_rows += 1
             if self.empty_rows == 1:

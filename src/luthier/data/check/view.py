@@ -5,6 +5,7 @@ Judged on the JSON fields themselves, so that a row that no format takes is seen
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from luthier.data.check.conversation import Turn, read_turns
@@ -13,6 +14,7 @@ from luthier.data.check.names import ANSWERS, CONVERSATIONS, INPUTS, OUTPUTS, QU
 from luthier.data.check.places import Path, Text, spell
 from luthier.data.check.shapes import TRAINED, missing_shape, shape_of
 from luthier.data.dedup.wording import Wording, wording_of
+from luthier.data.question import INSTRUCTING, question_or_all
 from luthier.text.dialects import tokens
 from luthier.text.problems import LineFault, describe
 from luthier.text.rows import Row
@@ -56,6 +58,17 @@ class View:
             )
         texts = tuple(text.text for text in self.texts)
         return Wording(texts, None, "", "\n".join(texts))
+
+    def question(self) -> str:
+        """What the row asks, as the split has it; of a row that training does not read, as far as its fields tell."""
+        if self.row is not None:
+            return question_or_all(self.row)
+        if self.turns:
+            before = takewhile(lambda turn: turn.role != "assistant", self.turns)
+            asked = "\n".join(turn.said for turn in before if turn.role not in INSTRUCTING)
+            if asked.strip():
+                return asked
+        return self.wording().body if self.prompt is None else self.prompt
 
     @property
     def is_whole(self) -> bool:

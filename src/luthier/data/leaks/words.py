@@ -8,6 +8,7 @@ import re
 import unicodedata
 from hashlib import blake2b
 
+from luthier.data import question
 from luthier.data.dedup.wording import UNSPACED, fold
 from luthier.floor.errors import DataError
 from luthier.text.rows import Row
@@ -25,22 +26,9 @@ def words_of(text: str) -> list[str]:
 
 
 def question_of(row: Row) -> str:
-    """What a row asks: its prompt, the user's turns before the first answer, or the whole text.
-
-    A system message is left out: it is the same for every row of a set, and says nothing about which question was seen.
-    """
+    """What a row asks, in words. Raises DataError (data-field) for rows of tokens."""
     _need_text(row)
-    if row.kind == "text":
-        return row.text
-    if row.kind == "prompt_completion":
-        return row.prompt
-    asked: list[str] = []
-    for message in row.messages:
-        if message.role == "assistant":
-            break
-        if message.role not in ("system", "developer"):
-            asked.append(message.content)
-    return "\n".join(asked)
+    return question.question_of(row)
 
 
 def body_of(row: Row) -> str:
@@ -50,7 +38,7 @@ def body_of(row: Row) -> str:
         return row.text
     if row.kind == "prompt_completion":
         return f"{row.prompt}\n{row.completion}"
-    return "\n".join(message.content for message in row.messages)
+    return "\n".join(message.content for message in (*row.messages, *row.chosen, *row.rejected))
 
 
 def _need_text(row: Row) -> None:
