@@ -1,6 +1,13 @@
 """What pyproject.toml promises: pins inside the ranges, extras that exist, data files that are shipped."""
 
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -50,3 +57,38 @@ def test_the_embedded_base_is_shipped_from_the_one_place_where_it_lies() -> None
     link = ROOT / "src" / "luthier" / "assets"
     assert link.is_symlink()
     assert link.resolve() == ROOT / "assets"
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_weights_and_everything_else_that_is_no_code(tmp_path: Path) -> None:
+    copy = tmp_path / "luthier"
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    shutil.copytree(ROOT / "assets", copy / "assets")
+    ignored = shutil.ignore_patterns("*.egg-info", "__pycache__")
+    shutil.copytree(ROOT / "src", copy / "src", symlinks=True, ignore=ignored)
+    # Without isolation and dependencies pip asks no index.
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    done = subprocess.run(
+        [*pip, "--wheel-dir", "dist", "."], cwd=copy, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (copy / "dist").glob("luthier-*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        names = set(packed.namelist())
+        base = "luthier/assets/embedded-base"
+        facts = json.loads(packed.read(f"{base}/facts.json"))
+        found = {name: hashlib.sha256(packed.read(f"{base}/{name}")).hexdigest() for name in facts["files"]}
+    assert found == {name: file["sha256"] for name, file in facts["files"].items()}
+    assert "model.safetensors" in found
+    package = ROOT / "src" / "luthier"
+    others = [
+        path
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix in (".yaml", ".html", ".css", ".js")
+    ]
+    needed = {f"luthier/{path.relative_to(package).as_posix()}" for path in others}
+    assert needed - names == set()
+    assert f"{base}/README.md" in names
+    assert "luthier/py.typed" in names

@@ -1,4 +1,4 @@
-"""`luthier demo`: the whole straight line on the embedded base and the bundled data, in about a minute on two cores."""
+"""`luthier demo`: the whole straight line on the embedded base and the bundled data, in about two minutes on two cores."""
 
 from luthier.cli.options import AsJson
 
