@@ -131,6 +131,15 @@ def test_resuming_with_nothing_to_resume_ends_with_7(untrained: tuple[Path, str]
     assert listing(folder) == before
 
 
+def test_a_run_held_before_its_first_checkpoint_is_not_said_to_have_stopped(
+    untrained: tuple[Path, str],
+) -> None:
+    folder, run = untrained
+    with held_by_another_process(folder / run) as pid:
+        done = luthier(folder, "train", "--resume", run, "--json")
+        assert_refused(done, 2, "run-locked", f"process {pid} on", run, "Wait until it ends")
+
+
 @pytest.mark.parametrize(
     "words", [("eval", "--run"), ("merge", "--run"), ("compare",)], ids=lambda words: words[0]
 )

@@ -12,7 +12,7 @@ from luthier.cli.choose import need_recipe, recipe_of_run, shown_path, split_wor
 from luthier.cli.output import tell
 from luthier.floor.errors import CheckpointError, Interrupted, LuthierError, SavedAndStopped, UsageError
 from luthier.floor.files import disk_faults, replace_symlink
-from luthier.floor.rundir import LATEST, RUNS, RunDir, create_run, lock_run, open_run
+from luthier.floor.rundir import LATEST, RUNS, RunDir, create_run, is_locked, lock_run, open_run
 
 if TYPE_CHECKING:
     from luthier.config.compose import Resolved
@@ -130,7 +130,8 @@ def _older_run(folder: Path | None) -> RunDir | None:
 def resumable_run(name: str) -> RunDir:
     """The run to resume. Raises CheckpointError (exit 7) if it is not finished and has nothing to go on from."""
     run = open_run(name)
-    if not run.is_finished and not has_checkpoint(run):
+    # One that a process still writes has not stopped: whoever opens it is told who has it.
+    if not run.is_finished and not has_checkpoint(run) and not is_locked(run):
         raise CheckpointError(
             "ckpt-none",
             f"the run {run.name} has no checkpoint to resume from",
