@@ -18,7 +18,7 @@ from luthier.floor.errors import CheckpointError, EnvironmentFault, UnhealthyErr
 from luthier.floor.log import Recorder
 from luthier.floor.rundir import RunDir
 from luthier.modelling.device import PRECISIONS
-from luthier.train import loop, save, stage, tensor_file, validate
+from luthier.train import loop, save, stage, step, tensor_file, validate
 from luthier.train.checkpoint import list_checkpoints, load_newest, save_checkpoint, step_of
 from luthier.train.progress import Progress
 from luthier.train.stage import train
@@ -99,10 +99,10 @@ def test_a_run_that_was_moved_away_ends_and_is_not_begun_elsewhere(
     run = make_run(tmp_path / "run", tiny_base, rows=random_rows(48))
     honest = loop.take_step
 
-    def moving(job: Any, batches: Any, *, number: int) -> Any:
+    def moving(job: Any, batches: Any, *, number: int, **named: Any) -> Any:
         if number == 3:
             os.rename(run.path, tmp_path / "moved")
-        return honest(job, batches, number=number)
+        return honest(job, batches, number=number, **named)
 
     monkeypatch.setattr(loop, "take_step", moving)
     with pytest.raises(EnvironmentFault, match="No such file or directory") as caught:
@@ -180,7 +180,7 @@ def test_an_fp16_step_that_overflows_is_left_out_and_lowers_the_loss_scale(
 ) -> None:
     run = make_run(tmp_path / "run", tiny_base, rows=random_rows(24))
     monkeypatch.setattr(stage, "choose_precision", lambda *_: PRECISIONS["fp16"])
-    honest, calls = loop.next_token_loss, 0
+    honest, calls = step.next_token_loss, 0
 
     def overflowing(model: Any, batch: Any) -> torch.Tensor:
         nonlocal calls
@@ -188,7 +188,7 @@ def test_an_fp16_step_that_overflows_is_left_out_and_lowers_the_loss_scale(
         loss = honest(model, batch)
         return loss + 1e9 * (loss - loss.detach()) if calls == 2 else loss  # the gradient alone is too large
 
-    monkeypatch.setattr(loop, "next_token_loss", overflowing)
+    monkeypatch.setattr(step, "next_token_loss", overflowing)
     settings = QUICK | {"pack_tokens": 4096, "checkpoint": {"save_steps": 1, "keep_last": 9}}
     train(make_recipe(tiny_base, train=settings), run)
     first, second, third = list_checkpoints(run.checkpoints)

@@ -12,7 +12,7 @@ from luthier.floor.errors import CheckpointError, DataError, UnhealthyError
 from luthier.floor.log import Recorder
 from luthier.floor.rundir import RunDir
 from luthier.reports.train import TrainReport
-from luthier.train import loop
+from luthier.train import step
 from luthier.train.checkpoint import list_checkpoints, step_of
 from luthier.train.stage import train
 from tests.train.runs import logged_losses, make_recipe, make_run, random_rows
@@ -106,7 +106,7 @@ def test_a_non_finite_step_is_not_taken_and_names_step_and_rows(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poison: str
 ) -> None:
     run = make_run(tmp_path / "run", tiny_base, rows=random_rows(48))
-    honest = loop.next_token_loss
+    honest = step.next_token_loss
     calls = 0
 
     def poisoned(model: Any, batch: Any) -> torch.Tensor:
@@ -117,7 +117,7 @@ def test_a_non_finite_step_is_not_taken_and_names_step_and_rows(
             return loss * float("nan") if poison == "loss" else loss + 0 * (loss / 0).detach() * loss
         return loss
 
-    monkeypatch.setattr(loop, "next_token_loss", poisoned)
+    monkeypatch.setattr(step, "next_token_loss", poisoned)
     recipe = make_recipe(tiny_base, train={"pack_tokens": 4096, "checkpoint": {"save_steps": 1}})
     with pytest.raises(UnhealthyError) as caught:
         train(recipe, run)

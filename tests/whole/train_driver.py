@@ -25,7 +25,7 @@ from luthier.config.recipe import Recipe
 from luthier.floor.errors import LuthierError
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag, listen_for_stop
-from luthier.train import checkpoint, loop
+from luthier.train import checkpoint, loop, step
 from luthier.train.stage import train
 
 # A tiny training is done in a second; this is for a machine that is busy with other things.
@@ -138,7 +138,7 @@ def arrange(trouble: Trouble) -> None:
     """Put the trouble into this process, which does nothing else afterwards."""
     if trouble.file_limit_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (trouble.file_limit_bytes, trouble.file_limit_bytes))
-    honest_step, honest_manifest, honest_norm = loop.take_step, checkpoint.write_manifest, loop.gradient_norm
+    honest_step, honest_manifest, honest_norm = loop.take_step, checkpoint.write_manifest, step.gradient_norm
     done = 0
 
     def slow_step(*arguments: Any, number: int, **named: Any) -> Any:
@@ -157,7 +157,7 @@ def arrange(trouble: Trouble) -> None:
             parameter.grad.view(-1)[0] = float(trouble.poison)
         return honest_norm(job)
 
-    loop.take_step, checkpoint.write_manifest, loop.gradient_norm = slow_step, slow_manifest, poisoned_norm
+    loop.take_step, checkpoint.write_manifest, step.gradient_norm = slow_step, slow_manifest, poisoned_norm
 
 
 def main() -> None:

@@ -122,6 +122,8 @@ class TrainConfig(Section):
     """Recompute activations in the backward pass: less memory, more time."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the decoder layers; `auto` does on CUDA when the run is long enough to earn it back."""
+    cuda_graphs: bool = True
+    """Where layers are compiled for CUDA: launch a step as one graph instead of kernel by kernel."""
     seed: CountOrZero = 42
     """Decides row order, dropout, adapter initialisation and the split."""
     threads: CountOrZero = 0

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from luthier.modelling.head_loss import IGNORED, can_fuse, head_loss
+
 # fp32 logits of a chunk: 64 MiB on a CPU, where memory is the user's; on a GPU a chunk must be large enough to fill it.
 CHUNK_LOGITS_CPU = 2**24
 CHUNK_LOGITS_CUDA = 2**28
@@ -66,14 +68,26 @@ def summed_loss(
     targets_N: Tensor,
     **attention: Any,
 ) -> Tensor:
-    """Sum of the negative log-likelihoods (nats, fp32 scalar) of `targets_N`, predicted at flat positions `keep_N`."""
+    """Sum of the negative log-likelihoods (nats, fp32 scalar) of `targets_N`, predicted at flat positions `keep_N`.
+
+    Targets of IGNORED, which fill up fixed shapes, count nothing.
+    """
     if not has_plain_head(model):
         logits = model(input_ids=ids_BT, position_ids=position_ids_BT, use_cache=False, **attention).logits
         return functional.cross_entropy(logits.flatten(0, 1)[keep_N].float(), targets_N, reduction="sum")
     hidden_NC = hidden_states(model, ids_BT, position_ids_BT, **attention).index_select(0, keep_N)
+    with torch.profiler.record_function("luthier.loss"):
+        return _head_and_loss(model, hidden_NC, targets_N)
+
+
+def _head_and_loss(model: nn.Module, hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
     rows = chunk_rows(model, hidden_NC.device)
+    causal = causal_model(model)
+    head = causal.get_output_embeddings()
+    if hidden_NC.device.type == "cuda" and can_fuse(head, causal.config) and not _computes_in_fp16(hidden_NC):
+        return head_loss(hidden_NC, head.weight, targets_N, chunk_rows=rows)
     if len(targets_N) <= rows:
-        return functional.cross_entropy(head_logits(model, hidden_NC), targets_N, reduction="sum")
+        return _chunk_loss(model, hidden_NC, targets_N)
     total = hidden_NC.new_zeros((), dtype=torch.float32)
     for start in range(0, len(targets_N), rows):
         chunk = slice(start, start + rows)
@@ -85,7 +99,15 @@ def summed_loss(
 
 
 def _chunk_loss(model: nn.Module, hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
-    return functional.cross_entropy(head_logits(model, hidden_NC), targets_N, reduction="sum")
+    return functional.cross_entropy(
+        head_logits(model, hidden_NC), targets_N, reduction="sum", ignore_index=IGNORED
+    )
+
+
+def _computes_in_fp16(hidden_NC: Tensor) -> bool:
+    """The fused loss makes its gradient before the loss scale is applied, and fp16 would lose the small ones."""
+    is_fp16_autocast = torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.float16
+    return is_fp16_autocast or hidden_NC.dtype == torch.float16
 
 
 @torch.no_grad()

@@ -72,6 +72,14 @@ class RowOrder:
         steps = sum(self._steps_by_epoch[:whole])
         return steps + (math.ceil((epochs - whole) * self._steps_by_epoch[whole]) if epochs > whole else 0)
 
+    def most_tokens_in_pack(self) -> int:
+        """Tokens of the fullest micro-batch of the whole run."""
+        return max(
+            sum(int(self._lengths_N[row]) for row in rows)
+            for number in range(self.total_steps)
+            for rows in self.step(number).micro_batches
+        )
+
     def step(self, number: int) -> Step:
         """The rows of step `number`, counted from 0."""
         epoch, first = 0, number

@@ -5,37 +5,33 @@ the rate from schedule. Every source of randomness is set from (seed, step, micr
 no random state and a resumed run is the same run.
 """
 
-import contextlib
-import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from peft import PeftModel
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from luthier.config.recipe import Recipe
-from luthier.floor.errors import LuthierError, UnhealthyError
+from luthier.floor.errors import LuthierError
 from luthier.floor.log import Listener
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag
 from luthier.modelling.device import Precision, peak_memory_bytes
-from luthier.tokens.order import derive_seed
 from luthier.tokens.row_order import RowOrder
-from luthier.train.batches import BatchMaker, MicroBatch
+from luthier.train.batches import BatchMaker
+from luthier.train.graphs import StepGraphs
 from luthier.train.metrics import MetricsFile, progress_detail
-from luthier.train.objectives.next_token import next_token_loss
 from luthier.train.optimizer import set_learning_rate
+from luthier.train.profile import StepProfile
 from luthier.train.progress import Progress
 from luthier.train.save import save_progress
 from luthier.train.schedule import learning_rate
+from luthier.train.step import Ahead, StepResult, autocast, take_step
 from luthier.train.trackers import Trackers
 from luthier.train.validate import Validator
-
-# Below this loss scale fp16 gradients overflow for another reason than a scale that is too high.
-LEAST_LOSS_SCALE = 1.0
 
 
 @dataclass(frozen=True)
@@ -62,19 +58,10 @@ class Job:
     trackers: Trackers
     listener: Listener
     stop: StopFlag
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one optimizer step did."""
-
-    loss_sum: float
-    """Nats, over the step's trained tokens."""
-    grad_norm: float
-    rows: int
-    tokens: int
-    targets: int
-    was_skipped: bool
+    wants_graphs: bool = False
+    """Whether steps are to be captured as CUDA graphs; `graphs` has them once the run's state is in place."""
+    graphs: StepGraphs | None = None
+    ahead: Ahead = field(default_factory=Ahead)
 
 
 def fit(job: Job, progress: Progress) -> None:
@@ -83,20 +70,30 @@ def fit(job: Job, progress: Progress) -> None:
     Raises UnhealthyError on a non-finite loss or gradient, and what StopFlag.error makes when a stop was asked for; either way
     the newest checkpoint is valid and every value in it finite.
     """
-    train = job.recipe.train
     clock = Clock(progress)
     job.model.train()
     if progress.validation_is_due:
         if not validate(job, progress):
             raise stopped(job, progress)
         save_progress(job, progress)
+    with StepProfile(job, done_steps=progress.step) as profile:
+        take_steps(job, progress, clock, profile)
+
+
+def take_steps(job: Job, progress: Progress, clock: "Clock", profile: StepProfile) -> None:
+    """Step after step, with what falls due behind each."""
+    train = job.recipe.train
     while progress.step < job.order.total_steps and not progress.stopped_early:
         step = job.order.step(progress.step)
         lr = learning_rate(progress.step, train.schedule, highest=train.lr, total_steps=job.order.total_steps)
         set_learning_rate(job.optimizer, lr)
-        result = take_step(job, step.micro_batches, number=progress.step)
+        profile.before_step(progress.step)
+        result = take_step(job, step.micro_batches, number=progress.step, upcoming=upcoming(job, progress))
         count(progress, result)
         clock.tick(progress, result.tokens)
+        if profile.after_step(progress.step - 1):
+            # Writing the trace took longer than the steps.
+            clock.restart()
         is_last = progress.step == job.order.total_steps
         if progress.step % train.log.logging_steps == 0 or is_last or progress.step == 1:
             log_step(job, progress, clock, lr=lr, grad_norm=result.grad_norm)
@@ -111,74 +108,19 @@ def fit(job: Job, progress: Progress) -> None:
                 raise stopped(job, progress)
 
 
+def upcoming(job: Job, progress: Progress) -> list[list[int]] | None:
+    """The next step's rows where its batches can be made ahead: the host is idle while a GPU computes, a CPU is not."""
+    following = progress.step + 1
+    if job.device.type != "cuda" or following >= job.order.total_steps:
+        return None
+    return job.order.step(following).micro_batches
+
+
 def stopped(job: Job, progress: Progress) -> LuthierError:
     """The error that ends a run on request; its state is saved."""
     return job.stop.error(
         f"stopped after step {progress.step} of {job.order.total_steps}; a checkpoint is saved",
         fix=f"Go on where it stopped: luthier train --resume {job.run.path}",
-    )
-
-
-def take_step(job: Job, micro_batches: list[list[int]], *, number: int) -> StepResult:
-    """One optimizer step: the gradient of the mean loss over all trained tokens of the step, however it is cut."""
-    batches = [job.batches.make(rows) for rows in micro_batches]
-    targets = sum(batch.trained_tokens for batch in batches)
-    assert targets, "the data stage leaves no row without a trained token"
-    loss_sum = torch.zeros((), dtype=torch.float64, device=job.device)
-    for index, batch in enumerate(batches):
-        torch.manual_seed(derive_seed("micro-batch", job.recipe.train.seed, number, index))
-        with autocast(job.precision, job.device):
-            loss = next_token_loss(job.model, batch)
-        job.scaler.scale(loss / targets).backward()  # type: ignore[no-untyped-call]
-        loss_sum += loss.detach()
-    job.scaler.unscale_(job.optimizer)
-    norm = gradient_norm(job)
-    loss_value, norm_value = float(loss_sum), float(norm)
-    is_finite = math.isfinite(loss_value) and math.isfinite(norm_value)
-    # fp16 gradients overflow while the loss scale is still too high: the scaler leaves the step out and lowers the scale.
-    overflowed = not is_finite and math.isfinite(loss_value) and job.scaler.get_scale() > LEAST_LOSS_SCALE
-    if not is_finite and not overflowed:
-        raise non_finite(job, batches, loss=loss_value, norm=norm_value, number=number)
-    job.scaler.step(job.optimizer)
-    job.scaler.update()
-    job.optimizer.zero_grad(set_to_none=True)
-    return StepResult(
-        loss_sum=loss_value,
-        grad_norm=norm_value if not overflowed else 0.0,
-        rows=sum(len(batch.rows) for batch in batches),
-        tokens=sum(batch.tokens for batch in batches),
-        targets=targets,
-        was_skipped=overflowed,
-    )
-
-
-def gradient_norm(job: Job) -> Tensor:
-    """The total norm before clipping; gradients are clipped in place where the recipe says so."""
-    parameters = list(job.parameters.values())
-    clip_norm = job.recipe.train.optimizer.clip_norm
-    return nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
-
-
-def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Compute in 16 bits where the precision says so; fp32 stays as it is."""
-    if precision.name == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=precision.dtype)
-
-
-def non_finite(
-    job: Job, batches: list[MicroBatch], *, loss: float, norm: float, number: int
-) -> UnhealthyError:
-    """The error that names step and rows; the step was not taken, so weights and checkpoints are clean."""
-    rows = [row for batch in batches for row in batch.rows]
-    origins = ", ".join(job.batches.store.origin(row) for row in rows[:8])
-    more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
-    return UnhealthyError(
-        "train-nonfinite",
-        f"step {number + 1} has loss {loss} and gradient norm {norm}; it was not taken",
-        where=f"rows {origins}{more}",
-        why="A learning rate that is too high or a broken row are the usual causes. The newest checkpoint is from before.",
-        fix=f"Try a tenth of the rate: luthier train RECIPE train.lr={job.recipe.train.lr / 10:g}",
     )
 
 

@@ -55,7 +55,26 @@ def _eight_bit(groups: list[dict[str, Any]], settings: dict[str, Any]) -> Optimi
 def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
     """The rate of every group for the coming step."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
+def skips_on_device(optimizer: Optimizer, scaler: torch.amp.GradScaler) -> bool:
+    """Whether the kernel itself leaves a step out when told of a bad gradient: torch's fused AdamW on CUDA does."""
+    if scaler.is_enabled() or not isinstance(optimizer, torch.optim.AdamW):
+        return False
+    return all(parameter.is_cuda for group in optimizer.param_groups for parameter in group["params"])
+
+
+def make_capturable(optimizer: Optimizer) -> None:
+    """Let a CUDA graph hold the step: the rate becomes a number on the device, since a graph keeps plain ones as they were."""
+    for group in optimizer.param_groups:
+        group["capturable"] = True
+        group["lr"] = torch.tensor(float(group["lr"]), device=group["params"][0].device)
+    # The first step is taken before the capture, on purpose; torch would warn of it.
+    optimizer._warned_capturable_if_run_uncaptured = True
 
 
 def optimizer_tensors(

@@ -41,16 +41,16 @@ from luthier.tokens.store import TokenStore
 from luthier.train.batches import BatchMaker
 from luthier.train.books import balanced_order
 from luthier.train.checkpoint import discard_all, sweep
+from luthier.train.fast_paths import fixed_pack_tokens, take_fast_paths
+from luthier.train.graphs import StepGraphs
 from luthier.train.loop import Job, fit
+from luthier.train.memory_faults import SAVED, explained, in_step
 from luthier.train.metrics import MetricsFile
 from luthier.train.optimizer import build_optimizer
 from luthier.train.progress import Progress
 from luthier.train.save import resume, take_best, warn_of_little_room
-from luthier.train.trackers import open_trackers
+from luthier.train.trackers import Trackers, open_trackers
 from luthier.train.validate import Validator, pack_validation
-
-# Compiling a decoder layer takes about half a minute; a run shorter than this many steps does not earn it back.
-LEAST_STEPS_TO_COMPILE = 200
 
 
 def train(
@@ -74,7 +74,8 @@ def train(
         if report.inputs_hash == inputs_hash:
             return report
     started = time.perf_counter()
-    job, base_fingerprint = prepare_job(recipe, run, data, listener, stop)
+    with explained(recipe, "while the model was put into memory", stage="loading"):
+        job, base_fingerprint = prepare_job(recipe, run, data, listener, stop)
     for folder in (run.path, run.checkpoints):
         sweep(folder)
     if again and run.is_finished:
@@ -84,9 +85,11 @@ def train(
     warn_of_little_room(job)
     job.metrics.cut_back(progress.step)
     job.trackers.start(progress.step)
+    job = dataclasses.replace(job, graphs=StepGraphs(job) if job.wants_graphs else None)
     try:
-        fit(job, progress)
-        take_best(job, progress)
+        with explained(recipe, lambda: in_step(job, progress), saved=SAVED):
+            fit(job, progress)
+            take_best(job, progress)
     finally:
         job.trackers.close()
     withdraw_report(run)
@@ -123,7 +126,7 @@ def hash_inputs(recipe: Recipe, data: DataReport) -> str:
     parts = {
         "model": recipe.model.model_dump(mode="json"),
         "method": recipe.method.model_dump(mode="json"),
-        "train": recipe.train.model_dump(mode="json", exclude={"log", "threads"}),
+        "train": recipe.train.model_dump(mode="json", exclude={"log", "threads", "profile"}),
         "tokens": data.train.fingerprint,
         "validation": data.validation.fingerprint if data.validation else None,
     }
@@ -147,9 +150,9 @@ def prepare_job(
     )
     parameters = trained_parameters(model)
     batches = make_batches(store, recipe, order, device=device, attention=attention, tokenizer=tokenizer)
-    if should_compile(recipe, device, order.total_steps):
-        compile_layers(model)
-        listener.say("compiling the decoder layers: the first steps take longer")
+    wants_graphs = take_fast_paths(
+        model, recipe, batches, precision=precision, total_steps=order.total_steps, listener=listener
+    )
     listener.say(describe(model, parameters, order, store, device, precision, attention))
     job = Job(
         recipe=recipe,
@@ -168,18 +171,24 @@ def prepare_job(
         flops_per_token=training_flops_per_token(model),
         peak_flops=peak_flops_of(describe_device(device)),
         metrics=MetricsFile(run.metrics, listener),
-        trackers=open_trackers(
-            recipe.train.log.trackers,
-            logs=run.logs,
-            project=recipe.train.log.project,
-            run_name=run.name,
-            config=recipe.model_dump(mode="json"),
-            listener=listener,
-        ),
+        trackers=trackers_of(recipe, run, listener),
         listener=listener,
         stop=stop,
+        wants_graphs=wants_graphs,
     )
     return job, fingerprint
+
+
+def trackers_of(recipe: Recipe, run: RunDir, listener: Listener) -> Trackers:
+    """Where the recipe sends the metrics."""
+    return open_trackers(
+        recipe.train.log.trackers,
+        logs=run.logs,
+        project=recipe.train.log.project,
+        run_name=run.name,
+        config=recipe.model_dump(mode="json"),
+        listener=listener,
+    )
 
 
 def open_store(folder: Path) -> TokenStore:
@@ -242,7 +251,7 @@ def make_batches(
     if attention != VARLEN:
         return BatchMaker(store, device, attention, True, pad_id or 0)
     longest = int(store.lengths_N.max())
-    pack_tokens = max(recipe.pack_tokens(), longest)
+    pack_tokens = fixed_pack_tokens(recipe, order, longest)
     return BatchMaker(
         store,
         device,
@@ -253,22 +262,6 @@ def make_batches(
         fixed_segments=order.most_rows_in_pack + pack_tokens // longest + 1,
         most_row_tokens=longest,
     )
-
-
-def should_compile(recipe: Recipe, device: torch.device, total_steps: int) -> bool:
-    """Compilation pays on CUDA for runs long enough to earn it back."""
-    if recipe.train.compile == "auto":
-        has_few_shapes = recipe.train.packing or recipe.train.padding == "fixed"
-        return device.type == "cuda" and has_few_shapes and total_steps >= LEAST_STEPS_TO_COMPILE
-    return recipe.train.compile == "on"
-
-
-def compile_layers(model: nn.Module) -> None:
-    """Compile each decoder layer by itself: one graph serves them all, and the loop around stays plain Python."""
-    from luthier.modelling.losses import causal_model
-
-    for layer in causal_model(model).get_decoder().layers:
-        layer.compile()
 
 
 def make_validator(
@@ -325,7 +318,17 @@ def make_identity(
         "trained tensors": hashlib.sha256(shapes.encode()).hexdigest(),
         "steps of the schedule": str(total_steps) if depends_on_length else "any",
     }
-    free = {"epochs", "most_steps", "log", "checkpoint", "validation", "threads", "compile"}
+    free = {
+        "epochs",
+        "most_steps",
+        "log",
+        "checkpoint",
+        "validation",
+        "threads",
+        "compile",
+        "cuda_graphs",
+        "profile",
+    }
     for section, settings in (("method", recipe.method), ("train", recipe.train)):
         for name, value in settings.model_dump(mode="json", exclude=free).items():
             identity[f"{section}.{name}"] = json.dumps(value, sort_keys=True)

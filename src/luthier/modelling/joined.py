@@ -1,0 +1,124 @@
+"""Projections of one input as one product: q, k and v of an attention, gate and up of a feed-forward layer, with their adapters.
+
+Three small products launch three kernels, read the input three times and add three gradients of it; one product does it once. The
+modules stay where they are, with their names and their adapters: the frozen weights become views of one joined matrix, and the
+members' `forward` hands out parts of one result. What a member computes is what PEFT computes for it, sums in another order.
+
+Axes: ... leading axes of the input, I its width, O outputs of a member, R rank.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
+from torch.nn import functional
+
+# Names under one parent that take the same input one after the other, as Transformers' families call them.
+GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+
+
+def join_projections(model: nn.Module) -> int:
+    """Join what can be joined below `model`; returns how many groups were. The others stay as they are."""
+    groups = 0
+    for parent in model.modules():
+        for names in GROUPS:
+            members = [getattr(parent, name, None) for name in names]
+            if can_join(members):
+                JoinedProjections(members)
+                groups += 1
+    return groups
+
+
+def can_join(members: Sequence[Any]) -> bool:
+    """Whether these are plain LoRA layers over frozen matrices of one width and format, with one adapter each."""
+    return all(_is_plain(member) for member in members) and (
+        len({(member.base_layer.in_features, member.base_layer.weight.dtype) for member in members}) == 1
+        and len({member.base_layer.bias is None for member in members}) == 1
+    )
+
+
+def _is_plain(member: Any) -> bool:
+    # The exact type: a quantized layer's is another, and its weight is no matrix.
+    if type(member) is not LoraLinear or type(member.base_layer) is not nn.Linear:
+        return False
+    has_one_adapter = list(member.lora_A) == member.active_adapters
+    return (
+        has_one_adapter
+        and not any(member.use_dora.values())
+        and not member.lora_bias[member.active_adapters[0]]
+        and not member.base_layer.weight.requires_grad
+        and member.base_layer.weight.is_floating_point()
+    )
+
+
+class JoinedProjections:
+    """The members of a group; the first that is called computes for all, the others take their part."""
+
+    def __init__(self, members: Sequence[Any]) -> None:
+        self._members = list(members)
+        self._sizes = [member.base_layer.out_features for member in members]
+        self._weight_OI: Tensor = torch.cat([member.base_layer.weight.detach() for member in members])
+        biases = [member.base_layer.bias for member in members]
+        self._bias_O = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])
+        self._input: Tensor | None = None
+        self._waiting: list[Tensor | None] = [None] * len(members)
+        for index, (member, weight) in enumerate(
+            zip(members, torch.split(self._weight_OI, self._sizes), strict=True)
+        ):
+            member.base_layer.weight.data = weight
+            member.forward = _Part(self, index, member.forward)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether adapters are neither switched off nor merged: then the members know better what to do."""
+        return not any(member.disable_adapters or member.merged for member in self._members)
+
+    def take(self, index: int, input_I: Tensor) -> Tensor | None:
+        """The part of a member, if it was computed for this very input; it is handed out once."""
+        part = self._waiting[index] if self._input is input_I else None
+        self._waiting[index] = None
+        if index == len(self._members) - 1:
+            self._input = None
+        return part
+
+    def compute(self, index: int, input_I: Tensor) -> Tensor:
+        """All parts of this input; returns the member's own and keeps the rest until they are asked for."""
+        parts: list[Tensor | None] = list(self._compute(input_I))
+        own = parts[index]
+        parts[index] = None
+        self._input, self._waiting = input_I, parts
+        assert own is not None, "a fresh result has all parts"
+        return own
+
+    def _compute(self, input_I: Tensor) -> Iterator[Tensor]:
+        bases = torch.split(functional.linear(input_I, self._weight_OI, self._bias_O), self._sizes, dim=-1)
+        name = self._members[0].active_adapters[0]
+        downs = [member.lora_A[name].weight for member in self._members]
+        if any(isinstance(member.lora_dropout[name], nn.Dropout) for member in self._members):
+            # Every adapter drops out inputs of its own, as it does alone.
+            lows = [
+                functional.linear(member.lora_dropout[name](input_I), down)
+                for member, down in zip(self._members, downs, strict=True)
+            ]
+        else:
+            joined = functional.linear(input_I, torch.cat(downs))
+            lows = list(torch.split(joined, [len(down) for down in downs], dim=-1))
+        for member, base, low in zip(self._members, bases, lows, strict=True):
+            raised = functional.linear(low, member.lora_B[name].weight)
+            yield (base + raised * member.scaling[name]).to(base.dtype)
+
+
+class _Part:
+    """What stands in for a member's `forward`."""
+
+    def __init__(self, group: JoinedProjections, index: int, alone: Any) -> None:
+        self._group, self._index, self._alone = group, index, alone
+
+    def __call__(self, input_I: Tensor, *positional: Any, **named: Any) -> Tensor:
+        if positional or named or not self._group.is_on:
+            alone: Tensor = self._alone(input_I, *positional, **named)
+            return alone
+        part = self._group.take(self._index, input_I)
+        return part if part is not None else self._group.compute(self._index, input_I)

@@ -1,0 +1,98 @@
+"""Joined projections compute what PEFT's layers compute one by one."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+
+from luthier.modelling.joined import join_projections
+from luthier.modelling.losses import causal_model
+from tests.tiny import make_tiny
+
+
+def adapted(**settings: Any) -> nn.Module:
+    torch.manual_seed(0)
+    names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    config = LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": names, **settings})
+    model: nn.Module = get_peft_model(make_tiny(), config)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def gradients(model: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
+    ids = torch.arange(60)[None] % 250
+    logits = model(input_ids=ids, use_cache=False).logits
+    loss = nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:])
+    loss.backward()
+    return loss.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_loss_and_every_gradient_are_the_same() -> None:
+    judge_loss, judge = gradients(adapted())
+    model = adapted()
+    layers = len(causal_model(model).get_decoder().layers)
+    assert join_projections(model) == 2 * layers
+    loss, ours = gradients(model)
+    assert set(ours) == set(judge) and len(ours) == 14 * layers
+    torch.testing.assert_close(loss, judge_loss, rtol=1e-6, atol=1e-6)
+    for name, gradient in judge.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_names_and_weights_stay_where_they_were() -> None:
+    model = adapted()
+    before = copy.deepcopy(model.state_dict())
+    join_projections(model)
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_without_adapters_the_base_answers() -> None:
+    model: Any = adapted()
+    ids = torch.arange(20)[None]
+    with torch.no_grad(), model.disable_adapter():
+        judge = model(input_ids=ids).logits
+        join_projections(model)
+        torch.testing.assert_close(model(input_ids=ids).logits, judge)
+
+
+def test_dropout_is_drawn_for_every_adapter_by_itself() -> None:
+    model = adapted(lora_dropout=0.5)
+    join_projections(model)
+    layer: Any = causal_model(model).get_decoder().layers[0].self_attn
+    for projection in (layer.k_proj, layer.v_proj):
+        projection.lora_A["default"].weight.data = layer.q_proj.lora_A["default"].weight.data
+    hidden = torch.randn(1, 64, layer.q_proj.in_features)
+    model.train()
+    seen = []
+    for projection in (layer.q_proj, layer.k_proj, layer.v_proj):
+        projection.lora_dropout["default"].register_forward_hook(lambda *a: seen.append(a[2] == 0))
+    layer.q_proj(hidden)
+    assert len(seen) == 3
+    assert not torch.equal(seen[0], seen[1]) and not torch.equal(seen[1], seen[2])
+
+
+def test_an_input_of_its_own_is_computed_alone() -> None:
+    plain: Any = causal_model(adapted()).get_decoder().layers[0].self_attn
+    model = adapted()
+    join_projections(model)
+    joined: Any = causal_model(model).get_decoder().layers[0].self_attn
+    one, other = torch.randn(2, 1, 5, plain.q_proj.in_features)
+    with torch.no_grad():
+        torch.testing.assert_close(joined.q_proj(one), plain.q_proj(one))
+        torch.testing.assert_close(joined.v_proj(other), plain.v_proj(other))
+        torch.testing.assert_close(joined.k_proj(other), plain.k_proj(other))
+        torch.testing.assert_close(joined.q_proj(other), plain.q_proj(other))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"use_dora": True}, {"target_modules": ["q_proj", "v_proj", "up_proj"]}, {"lora_bias": True}]
+)
+def test_what_is_not_plain_stays_alone(settings: dict[str, Any]) -> None:
+    assert join_projections(adapted(**settings)) == 0
