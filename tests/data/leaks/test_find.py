@@ -100,6 +100,25 @@ def test_a_system_message_that_all_rows_share_is_no_question() -> None:
     assert found.counts.rows_leaking == 0
 
 
+def test_a_preference_asks_what_both_answers_follow_and_holds_what_either_says() -> None:
+    """The better and the worse answer are trained on alike, so that a question in the worse one has been seen."""
+
+    def preference(number: int, asked: str, *, chosen: str = "yes", rejected: str = "no") -> Row:
+        both = (Message("system", "Answer in one word."), Message("user", asked))
+        answers = ((Message("assistant", chosen),), (Message("assistant", rejected),))
+        return Row("preference", f"a.jsonl:{number}", messages=both, chosen=answers[0], rejected=answers[1])
+
+    first, second, third = question(11, 20), question(12, 20), question(13, 20)
+    rows = [
+        preference(1, first),
+        preference(2, "something else", rejected=f"They ask: {second}"),
+        preference(3, "Answer in one word."),
+    ]
+    asked = [pair(10, first), preference(11, second), pair(12, third)]
+    found = find_leaks(rows, asked)
+    assert [(each.row, each.kind) for each in found.pairs] == [("a.jsonl:1", "exact"), ("a.jsonl:2", "run")]
+
+
 def test_a_question_that_comes_again_is_one_pair_and_all_its_rows_are_counted() -> None:
     found = find_leaks([pair(1, "How are you?")], [pair(number, "how are you?") for number in range(2, 9)])
     assert len(found.pairs) == 1
