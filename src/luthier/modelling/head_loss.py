@@ -22,7 +22,7 @@ def can_fuse(head: Any, config: Any) -> bool:
     """Whether the head is a plain matrix whose logits are used as they are: no adapter, no quantized weight, no soft cap."""
     return (
         type(head) is nn.Linear
-        and head.bias is None
+        and getattr(head, "bias", None) is None
         and head.weight.is_floating_point()
         and not getattr(config, "final_logit_softcapping", None)
     )

@@ -1,6 +1,7 @@
 """Projections of one input as one product: q, k and v of an attention, gate and up of a feed-forward layer, with their adapters.
 
-Three small products launch three kernels, read the input three times and add three gradients of it; one product does it once. The
+Three small products launch three kernels, read the input three times and add three gradients of it; one product does it once.
+A projection without company is a group of one: PEFT's layer copies its input to fp32 for the adapter, and keeps the copy. The
 modules stay where they are, with their names and their adapters: the frozen weights become views of one joined matrix, and the
 members' `forward` hands out parts of one result. What a member computes is what PEFT computes for it, sums in another order.
 
@@ -21,13 +22,18 @@ GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 def join_projections(model: nn.Module) -> int:
     """Join what can be joined below `model`; returns how many groups were. The others stay as they are."""
-    groups = 0
+    groups, joined = 0, set()
     for parent in model.modules():
         for names in GROUPS:
             members = [getattr(parent, name, None) for name in names]
             if can_join(members):
                 JoinedProjections(members)
+                joined.update(members)
                 groups += 1
+    for module in model.modules():
+        if module not in joined and can_join([module]):
+            JoinedProjections([module])
+            groups += 1
     return groups
 
 
@@ -59,7 +65,8 @@ class JoinedProjections:
     def __init__(self, members: Sequence[Any]) -> None:
         self._members = list(members)
         self._sizes = [member.base_layer.out_features for member in members]
-        self._weight_OI: Tensor = torch.cat([member.base_layer.weight.detach() for member in members])
+        weights = [member.base_layer.weight.detach() for member in members]
+        self._weight_OI: Tensor = weights[0] if len(weights) == 1 else torch.cat(weights)
         biases = [member.base_layer.bias for member in members]
         self._bias_O = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])
         self._input: Tensor | None = None

@@ -42,7 +42,7 @@ def take_fast_paths(
     if isinstance(method, LoraMethod) and not isinstance(method, QloraMethod) and not method.dora:
         groups = join_projections(model)
         if groups:
-            listener.say(f"joined the projections of one input in {groups} places")
+            listener.say(f"joined the adapters' projections to {groups} products")
     if not should_compile(recipe, batches.device, total_steps):
         return False
     compile_layers(model)

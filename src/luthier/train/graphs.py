@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 # Sizes that the positions of targets are filled up to, as parts of the pack: an eighth costs 1/16 of the head on average.
 TARGET_SIZES = 8
+# Where the fullest pack has hardly more targets than the others, one size serves them all.
+ONE_SIZE_SPREAD = 1.15
+ROUND_TO = 128
+# Steps looked at for the sizes; what comes later and is larger gets a graph when it comes.
+STEPS_LOOKED_AT = 1000
 # Eager runs before a capture: the first compiles, the second finds everything warm.
 WARM_UP_RUNS = 2
 
@@ -50,18 +55,20 @@ class StepGraphs:
         self._graphs: dict[int, BatchGraph] = {}
         self._update: tuple[torch.cuda.CUDAGraph, Tensor, Tensor] | None = None
         self._steps = 0
-        self._quantum = -(-job.batches.fixed_tokens // TARGET_SIZES)
+        self._sizes = choose_sizes(targets_of_packs(job), job.batches.fixed_tokens)
         make_capturable(job.optimizer)
         for parameter in job.parameters.values():
             parameter.grad = torch.zeros_like(parameter)
 
     def prepare(self, batches: list[MicroBatch]) -> None:
         """Capture what these batches need; called while no gradient of the step is there yet."""
-        for batch in batches:
-            size = self._size_of(batch)
-            if size not in self._graphs:
-                self._graphs[size] = self._capture(batch, size)
-                self._zero_gradients()
+        needed = {self._size_of(batch) for batch in batches}
+        if not self._graphs:
+            # All at once: a capture in the middle of a run would make one step a hundred times as long as the others.
+            needed.update(self._sizes)
+        for size in sorted(needed - set(self._graphs), reverse=True):
+            self._graphs[size] = self._capture(batches[0], size)
+            self._zero_gradients()
 
     def backward(self, batch: MicroBatch, targets: int) -> Tensor:
         """Add the gradient of the micro-batch's share of the mean loss; returns its summed loss."""
@@ -87,7 +94,8 @@ class StepGraphs:
         return norm
 
     def _size_of(self, batch: MicroBatch) -> int:
-        return -(-batch.trained_tokens // self._quantum) * self._quantum
+        fitting = (size for size in self._sizes if size >= batch.trained_tokens)
+        return next(fitting, self._job.batches.fixed_tokens)
 
     def _capture(self, batch: MicroBatch, size: int) -> BatchGraph:
         device = self._job.device
@@ -102,7 +110,11 @@ class StepGraphs:
                 for name, value in batch.attention.items()
             },
         )
-        self._fill(static, batch)
+        # Any batch will do to warm up; of one with more targets than the graph holds, the first ones.
+        first = slice(0, min(size, batch.trained_tokens))
+        self._fill(
+            static, dataclasses.replace(batch, keep_N=batch.keep_N[first], targets_N=batch.targets_N[first])
+        )
         self._targets.fill_(max(1, batch.trained_tokens))
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
@@ -145,3 +157,22 @@ class StepGraphs:
         for name, value in batch.attention.items():
             if isinstance(value, Tensor):
                 static.attention[name].copy_(value)
+
+
+def targets_of_packs(job: "Job") -> list[int]:
+    """Trained tokens of the packs of the first steps; one too many for a row whose first token is trained."""
+    counts_N = job.batches.store.trained_counts_N
+    return [
+        int(counts_N[rows].sum())
+        for number in range(min(job.order.total_steps, STEPS_LOOKED_AT))
+        for rows in job.order.step(number).micro_batches
+    ]
+
+
+def choose_sizes(targets: list[int], pack_tokens: int) -> list[int]:
+    """The sizes that positions of targets are filled up to, ascending: one if packs are alike, else parts of the pack."""
+    largest = min(pack_tokens, -(-max(targets) // ROUND_TO) * ROUND_TO)
+    if max(targets) * len(targets) <= ONE_SIZE_SPREAD * sum(targets):
+        return [largest]
+    quantum = -(-pack_tokens // TARGET_SIZES)
+    return sorted({min(pack_tokens, -(-each // quantum) * quantum) for each in targets})
