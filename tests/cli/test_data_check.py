@@ -103,6 +103,13 @@ def test_a_repaired_copy_is_written_beside_its_ledger_and_told(
     assert run_command(["data", "check", "out/rows.jsonl"]) == 0
     assert "no faults in 2 rows" in capsys.readouterr().out
     assert run_command(["data", "check", "rows.jsonl", "--fix", "--out", "out"]) == 2
+    assert "replace this one with --overwrite" in capsys.readouterr().err
+    assert run_command(["data", "check", "rows.jsonl", "--fix", "--out", "out", "--overwrite"]) == 1
+    assert "out/rows.jsonl" in capsys.readouterr().out
+    (folder / "out" / "mine.txt").write_text("not of a repair")
+    assert run_command(["data", "check", "rows.jsonl", "--fix", "--out", "out", "--overwrite"]) == 2
+    assert "no earlier repair" in capsys.readouterr().err
+    assert (folder / "out" / "mine.txt").exists()
     assert run_command(["data", "check", "rows.jsonl", "--fix", "--out", "again", "--json"]) == 1
     repair = json.loads(capsys.readouterr().out)["repair"]
     assert (repair["rows_in"], repair["rows_kept"]) == (5, 2)
@@ -115,6 +122,7 @@ def test_a_repaired_copy_is_written_beside_its_ledger_and_told(
         ([], 2, "no file to check"),
         (["rows.jsonl", "--fix"], 2, "--fix without a place"),
         (["rows.jsonl", "--out", "x"], 2, "--out without --fix"),
+        (["rows.jsonl", "--overwrite"], 2, "--overwrite without --out"),
         (["rows.jsonl", "--max-length", "512"], 2, "there is no tokenizer"),
         (["rows.jsonl", "--tokenizer", "./nowhere"], 4, "mdl-missing"),
         (["rows.jsonl", "--recipe", "nowhere"], 2, "cfg-file"),

@@ -57,7 +57,7 @@ def test_a_prompt_and_its_answer_look_like_this(folder: Path) -> None:
         "  [[red<|endoftext|>]]\n"
         "14 tokens, 4 trained; not cut\n"
         "\n"
-        "train: 1 rows, 14 tokens, 4 of them trained\n"
+        "train: 1 row, 14 tokens, 4 of them trained\n"
         "next: luthier data show mine --step 1; then luthier train mine\n"
     )
 

@@ -51,7 +51,7 @@ def test_a_dry_run_writes_nothing_and_shows_what_it_would_drop(
 
 
 def test_leaking_pairs_are_shown_side_by_side(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["data", "dedup", "train.jsonl", "--against", "test.jsonl", "--show", "--dry-run"]
+    words = ["data", "dedup", "train.jsonl", "--against", "test.jsonl", "--show", "50", "--dry-run"]
     assert run_command(words) == 0
     shown = capsys.readouterr().out
     assert "1 near + 2 against-near" in shown
@@ -65,7 +65,7 @@ def test_a_copy_of_a_row_that_went_says_through_which(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_rows(folder / "twins.jsonl", [{"text": text} for text in (A, changed(A, 1), changed(A, 1))])
-    assert run_command(["data", "dedup", "twins.jsonl", "--show", "--dry-run"]) == 0
+    assert run_command(["data", "dedup", "twins.jsonl", "--show", "50", "--dry-run"]) == 0
     assert "exact, Jaccard 0.854, through twins.jsonl:2; the left one stays" in capsys.readouterr().out
 
 

@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_pairs_stand_side_by_side_with_what_they_share_between_signs(folder: Path) -> None:
-    done = luthier(folder, "data", "leaks", "train.jsonl", "exam.jsonl")
+    done = luthier(folder, "data", "leaks", "train.jsonl", "--against", "exam.jsonl")
     assert done.code == 0, done.said
     assert "2 of 3 hold a question of the other set: 1 exact, 1 run" in done.out
     assert "1 of 2 are in the rows: 1 exact" in done.out
@@ -35,7 +35,16 @@ def test_pairs_stand_side_by_side_with_what_they_share_between_signs(folder: Pat
 
 def test_the_report_in_json_has_the_pairs(folder: Path) -> None:
     done = luthier(
-        folder, "data", "leaks", "train.jsonl", "exam.jsonl", "--no-near", "--pairs", "1", "--json"
+        folder,
+        "data",
+        "leaks",
+        "train.jsonl",
+        "--against",
+        "exam.jsonl",
+        "--exact-only",
+        "--show",
+        "1",
+        "--json",
     )
     assert done.json["counts"]["rows_leaking"] == 2
     [pair] = done.json["pairs"]
@@ -43,14 +52,14 @@ def test_the_report_in_json_has_the_pairs(folder: Path) -> None:
 
 
 def test_a_file_on_both_sides_is_refused(folder: Path) -> None:
-    done = luthier(folder, "data", "leaks", "train.jsonl", "./train.jsonl")
+    done = luthier(folder, "data", "leaks", "train.jsonl", "--against", "./train.jsonl")
     assert done.code == 2
     assert "on both sides" in done.err
 
 
 def test_a_broken_row_is_named(folder: Path) -> None:
     (folder / "train.jsonl").write_text('{"prompt": "a"\n')
-    done = luthier(folder, "data", "leaks", "train.jsonl", "exam.jsonl")
+    done = luthier(folder, "data", "leaks", "train.jsonl", "--against", "exam.jsonl")
     assert done.code == 3
     assert "train.jsonl:1" in done.err
 
@@ -76,7 +85,7 @@ def test_a_split_says_what_each_side_got_and_what_to_type_next(folder: Path) -> 
     done = luthier(folder, "data", "split", "rows.jsonl", "--out", "split")
     assert done.code == 0, done.said
     assert "100 with 100 different questions (case and signs aside); none is on two sides" in done.out
-    assert "next        luthier data leaks split/train.jsonl split/test.jsonl" in done.out
+    assert "next        luthier data leaks split/train.jsonl --against split/test.jsonl" in done.out
     assert (folder / "split" / "train.jsonl").exists()
 
 

@@ -168,7 +168,7 @@ ACCEPTED = [
     Accepted(2, "r.jsonl", b"\n" + ROW + b"  \n\n" + lines(pair()), 2),
     Accepted(3, "r.jsonl", b"\xef\xbb\xbf" + ROW, 1, texts=("Colour 1?",)),
     Accepted(7, "r.jsonl", ROW.replace(b"\n", b"\r\n") * 2, 2, texts=("green",)),
-    Accepted(14, "r.jsonl", lines(pair(extra=1), pair()), 2, ("fields that are not used: extra (1 rows)",)),
+    Accepted(14, "r.jsonl", lines(pair(extra=1), pair()), 2, ("fields that are not used: extra (1 row)",)),
     Accepted(29, "r.json", b'[{"prompt": "a", "completion": "b"},\n {"prompt": "c", "completion": "d"}]', 2),
     Accepted(38, "r.csv", b"prompt;completion\na;b\n", 1, texts=("a\nb",)),
     # Nothing that Luthier writes is a table for a spreadsheet, so that no formula needs escaping on its way out.

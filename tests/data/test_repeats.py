@@ -130,7 +130,12 @@ def test_contamination_is_a_warning_unless_asked_otherwise(tiny_base: Path, tmp_
         (f"{file}:7", f"{exam}:2"),
     ]
     assert store_of(report).rows == 8
-    assert any("2 training rows still trained on: holds a question of" in line for line in listener.warnings)
+    told = f"data: leaks: 2 training rows still trained on: holds a question of {exam}"
+    assert told in listener.warnings
+    again = Recorder()
+    found = prepare(recipe, make_run(tmp_path, "again"), listener=again)
+    assert found.was_cached
+    assert told in again.warnings, "what was found before is said again"
 
 
 def test_contaminated_rows_are_left_out_if_asked(tiny_base: Path, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ class TestBooks:
         assert (counts.rows_in, counts.rows_kept, counts.rows_truncated) == (8, 4, 1)
         assert counts.longest_row_tokens > 60
         assert "data: train: 2 of 8 rows left out: empty completion" in recorder.warnings
-        assert any("1 rows cut to data.max_length" in line for line in recorder.warnings)
+        assert any("1 row cut to data.max_length" in line for line in recorder.warnings)
 
     def test_what_truncation_takes_is_counted(self, tiny_base: Path, tmp_path: Path) -> None:
         write_rows(tmp_path / "data" / "a.jsonl", pairs(6))

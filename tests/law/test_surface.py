@@ -12,11 +12,12 @@ SURFACE: dict[str, set[str]] = {
     "compare": COMMON,
     "merge": COMMON | {"--run", "--again"},
     "data check": COMMON
-    | {"--recipe", "--against", "--tokenizer", "--model", "--max-length", "--fix", "--out"},
+    | {"--recipe", "--against", "--tokenizer", "--model", "--max-length"}
+    | {"--fix", "--out", "--overwrite"},
     "data dedup": COMMON
     | {"--against", "--out", "--threshold", "--exact-only", "--semantic", "--similarity"}
     | {"--dry-run", "--overwrite", "--show"},
-    "data leaks": COMMON | {"--threshold", "--no-near", "--pairs"},
+    "data leaks": COMMON | {"--against", "--threshold", "--exact-only", "--show"},
     "data split": COMMON
     | {"--out", "--validation", "--test", "--group-by", "--stratify-by", "--seed"}
     | {"--overwrite", "--dry-run"},

@@ -132,7 +132,7 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
         "data convert": ("data/eval/test.jsonl", "--dry-run"),
         "data check": ("data/eval/test.jsonl",),
         "data dedup": ("data/eval/test.jsonl", "--dry-run"),
-        "data leaks": ("data/rows.jsonl", "data/eval/test.jsonl", "--no-near"),
+        "data leaks": ("data/rows.jsonl", "--against", "data/eval/test.jsonl", "--exact-only"),
         "data split": ("data/eval/test.jsonl", "--dry-run"),
         "data show": ("--run", run),
         "data report": ("--run", run, "--dry-run"),

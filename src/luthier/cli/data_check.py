@@ -36,6 +36,7 @@ def data_check(
     max_length: Annotated[int | None, typer.Option("--max-length", metavar="N", min=1, help="Tell every row of more than so many tokens.", show_default=False)] = None,
     fix: Annotated[bool, typer.Option("--fix", help="Write repaired copies and a ledger of every change into --out.")] = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where repaired copies go: a folder that is not there yet.", show_default=False)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the copies of an earlier repair.")] = False,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Find every fault of rows: broken lines, wrong shapes, repeats, leaks, bad characters, tool calls, refusals, lengths.
@@ -48,14 +49,16 @@ def data_check(
     from luthier.data.check.stage import check, find_inputs
     from luthier.floor.stop import StopFlag, listen_for_stop
 
-    check_options(fix=fix, out=out)
+    check_options(fix=fix, out=out, overwrite=overwrite)
     screen = Screen()
     task = task_of(paths, recipe, tokenizer, max_length)
     task = replace(task, against=(*task.against, *(against or ())))
     if out:
-        check_out(out, find_inputs(task.paths))
+        check_out(out, find_inputs(task.paths), overwrite=overwrite)
     with listen_for_stop(StopFlag()) as stop, check(task, listener=screen, stop=stop) as found:
-        books = write_copies(found.sources, out, listener=screen, stop=stop) if out else None
+        books = (
+            write_copies(found.sources, out, overwrite=overwrite, listener=screen, stop=stop) if out else None
+        )
         if as_json:
             show_as_json(found, books)
         else:
@@ -65,7 +68,7 @@ def data_check(
         raise typer.Exit(1)
 
 
-def check_options(*, fix: bool, out: Path | None) -> None:
+def check_options(*, fix: bool, out: Path | None, overwrite: bool) -> None:
     """Raise UsageError for options that only make sense together."""
     from luthier.floor.errors import UsageError
 
@@ -75,6 +78,11 @@ def check_options(*, fix: bool, out: Path | None) -> None:
         )
         raise UsageError(
             "usage", what, where="the command line", fix="Give both: --fix --out outputs/checked"
+        )
+    if overwrite and out is None:
+        what = "--overwrite without --out: there is nothing to replace"
+        raise UsageError(
+            "usage", what, where="the command line", fix="Leave it out, or add --fix --out FOLDER"
         )
 
 
@@ -206,10 +214,11 @@ def summary_lines(found: "Checked") -> list[str]:
     """How many findings of each kind; or that there is nothing to do."""
     from luthier.cli.output import table
     from luthier.data.check.kinds import KINDS
+    from luthier.floor.units import count_of
 
     store = found.store
     errors, warnings, notes = (store.count(severity) for severity in ("error", "warning", "note"))
-    files = f"{len(found.files):,} files" if len(found.files) > 1 else str(found.files[0])
+    files = count_of(len(found.files), "file") if len(found.files) > 1 else str(found.files[0])
     lines = []
     if store.counts:
         rows = [("kind", "severity", "findings", "what", "--fix")]
@@ -219,13 +228,12 @@ def summary_lines(found: "Checked") -> list[str]:
                 rows.append((kind, facts.severity, f"{store.counts[kind]:,}", facts.title, facts.mended))
         lines += ["", table(rows, right=(2,)), ""]
     if not errors and not warnings:
-        more = f" ({notes:,} note{'' if notes == 1 else 's'})" if notes else ""
-        return [*lines, f"no faults in {found.rows:,} rows of {files}{more}"]
+        more = f" ({count_of(notes, 'note')})" if notes else ""
+        return [*lines, f"no faults in {count_of(found.rows, 'row')} of {files}{more}"]
     counts = ", ".join(
-        f"{count:,} {word}{'' if count == 1 else 's'}"
-        for count, word in ((errors, "error"), (warnings, "warning"), (notes, "note"))
+        count_of(count, word) for count, word in ((errors, "error"), (warnings, "warning"), (notes, "note"))
     )
-    return [*lines, f"{counts} in {found.rows:,} rows of {files}"]
+    return [*lines, f"{counts} in {count_of(found.rows, 'row')} of {files}"]
 
 
 def length_lines(found: "Checked", *, measured: bool) -> list[str]:
@@ -250,10 +258,12 @@ def mendable(found: "Checked") -> bool:
 
 def book_lines(books: "RepairBooks") -> list[str]:
     """`repaired   12 rows in = 9 kept (2 edited) + 3 dropped`, by kind, and where it lies."""
+    from luthier.floor.units import count_of
+
     dropped = sum(books.dropped.values())
     lines = [
         "",
-        f"repaired   {books.rows_in:,} rows in = {books.rows_kept:,} kept ({books.rows_edited:,} edited) + {dropped:,} dropped",
+        f"repaired   {count_of(books.rows_in, 'row')} in = {books.rows_kept:,} kept ({books.rows_edited:,} edited) + {dropped:,} dropped",
     ]
     lines += [f"{'':<11}{count:,} {kind} edited" for kind, count in books.edits.items()]
     lines += [f"{'':<11}{count:,} {kind} dropped" for kind, count in books.dropped.items()]

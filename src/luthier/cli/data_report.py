@@ -94,18 +94,18 @@ def check_page(path: Path) -> None:
 
 def survey_text(found: "DataSurvey", page: Path | None) -> str:
     """The main numbers, and where the page lies."""
-    from luthier.floor.units import format_bytes
+    from luthier.floor.units import count_of, format_bytes
 
     lines = []
     for split in found.splits:
         share = split.trained_tokens / split.tokens if split.tokens else 0.0
         lines.append(
-            f"{split.split:<11}{split.rows:,} rows, {split.tokens:,} tokens, {split.trained_tokens:,} trained ({share:.1%})"
+            f"{split.split:<11}{count_of(split.rows, 'row')}, {split.tokens:,} tokens, {split.trained_tokens:,} trained ({share:.1%})"
         )
     lengths = found.lengths
     lines.append(
         f"lengths    half up to {lengths.median:,} tokens, the longest {lengths.longest:,}; cut-off {lengths.max_length:,}: "
-        f"{lengths.rows_cut:,} rows cut, {lengths.trained_tokens_lost:,} trained tokens lost"
+        f"{count_of(lengths.rows_cut, 'row')} cut, {lengths.trained_tokens_lost:,} trained tokens lost"
     )
     if found.languages:
         named = ", ".join(f"{each.language} {each.rows:,}" for each in found.languages[:4])

@@ -58,17 +58,19 @@ def data_split(
 
 def split_text(report: "SplitReport") -> str:
     """A line a side, what never straddles, and what to type next."""
+    from luthier.floor.units import count_of
+
     what = f"values of {report.group_by}" if report.group_by else "questions (case and signs aside)"
     lines = [f"rows        {report.rows_in:,} with {report.keys:,} different {what}; none is on two sides"]
     for name, side in report.sides.items():
         where = f"  {side.file}" if side.file else ""
         lines.append(
-            f"{name:<10}  {side.rows:,} rows, {100 * side.share:.1f} % of {100 * side.share_asked:.3g} % asked{where}"
+            f"{name:<10}  {count_of(side.rows, 'row')}, {100 * side.share:.1f} % of {100 * side.share_asked:.3g} % asked{where}"
         )
     lines += [f"{'stratum' if not number else '':<10}  {line}" for number, line in enumerate(_strata(report))]
     train, test = report.sides["train"].file, report.sides["test"].file
     if train and test:
-        lines.append(f"next        luthier data leaks {train} {test}")
+        lines.append(f"next        luthier data leaks {train} --against {test}")
     elif not train:
         lines.append("Nothing was written: this was a dry run.")
     return "\n".join(lines)

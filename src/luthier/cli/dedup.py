@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from luthier.reports.dedup import DedupReport, RepeatedPair
 
 FOLDER = Path("outputs/dedup")
-PAIRS_OF_A_DRY_RUN = 3
-PAIRS_OF_SHOW = 50
+PAIRS_OF_A_DRY_RUN, MOST_SHOWN = 3, 100_000
 FOLDED = "if case and punctuation do not count"
 COLUMN_WIDTH, COLUMN_LINES = 54, 8
 
@@ -50,6 +49,21 @@ SemanticModel = Annotated[
 Similarity = Annotated[
     float, typer.Option("--similarity", help="The cosine from which two rows mean the same, 0.5 to 1.")
 ]
+Threshold = Annotated[
+    float, typer.Option("--threshold", help="The Jaccard from which two rows are near, 0.3 to 1.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an earlier run.")]
+ShowPairs = Annotated[
+    int,
+    typer.Option(
+        "--show",
+        metavar="N",
+        min=0,
+        max=MOST_SHOWN,
+        help="Show so many pairs side by side; with --against those that leak. A dry run shows three.",
+        show_default=False,
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Write nothing; show the largest clusters and three pairs.")
 ]
@@ -59,20 +73,13 @@ def dedup(
     sources: Sources,
     against: Against = None,
     out: Out = None,
-    threshold: Annotated[
-        float, typer.Option("--threshold", help="The Jaccard from which two rows are near, 0.3 to 1.")
-    ] = 0.8,
+    threshold: Threshold = 0.8,
     exact_only: Annotated[bool, typer.Option("--exact-only", help="Look for exact repeats only.")] = False,
     semantic: SemanticModel = None,
     similarity: Similarity = 0.95,
     dry_run: DryRun = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the files of an earlier run.")
-    ] = False,
-    show_pairs: Annotated[
-        bool,
-        typer.Option("--show", help="Show pairs side by side; with --against those that leak."),
-    ] = False,
+    overwrite: Overwrite = False,
+    show_pairs: ShowPairs = 0,
     as_json: AsJson = False,
 ) -> None:
     """Leave out rows that repeat others; the first stays, byte for byte.
@@ -96,7 +103,7 @@ def dedup(
             similarity=similarity,
             out=None if dry_run else out or default_out(sources),
             overwrite=overwrite,
-            pairs_shown=PAIRS_OF_SHOW if show_pairs else PAIRS_OF_A_DRY_RUN if dry_run else 0,
+            pairs_shown=show_pairs or (PAIRS_OF_A_DRY_RUN if dry_run else 0),
         )
         report = dedup_stage(task, listener=Screen(), stop=stop)
     if as_json:
@@ -120,15 +127,17 @@ def default_out(sources: list[Path]) -> Path:
 
 def dedup_text(report: "DedupReport", *, with_clusters: bool) -> str:
     """The books, what to look at, and where everything lies."""
+    from luthier.floor.units import count_of
+
     lines = [books_line(report)]
     if report.rows_against:
-        lines.append(f"against    {report.rows_against:,} rows of {', '.join(report.against)}")
+        lines.append(f"against    {count_of(report.rows_against, 'row')} of {', '.join(report.against)}")
     written, folded = report.prompts_as_written, report.prompts_folded
     lines.append(
-        f"prompts    {written.repeated:,} rows ask what an earlier row asks; {folded.repeated:,} {FOLDED}"
+        f"prompts    {count_of(written.repeated, 'row')} {'asks' if written.repeated == 1 else 'ask'} what an earlier row asks; {folded.repeated:,} {FOLDED}"
     )
     lines.append(
-        f"conflicts  {written.conflicting:,} prompts have more than one answer; {folded.conflicting:,} {FOLDED}"
+        f"conflicts  {count_of(written.conflicting, 'prompt')} {'has' if written.conflicting == 1 else 'have'} more than one answer; {folded.conflicting:,} {FOLDED}"
     )
     if report.threshold is not None:
         lines.append(

@@ -10,7 +10,7 @@ from luthier.cli.options import AsJson
 if TYPE_CHECKING:
     from luthier.reports.leaks import LeakCounts, LeaksReport
 
-PAIRS_SHOWN = 10
+PAIRS_SHOWN, MOST_SHOWN = 10, 100_000
 TOLD = {
     "exact": "the same question but for case",
     "folded": "but for case, signs and white space",
@@ -20,11 +20,11 @@ TOLD = {
 
 
 def leaks(
-    rows: Annotated[Path, typer.Argument(metavar="ROWS", help="The rows to train on: a file or a folder.", show_default=False)],
-    against: Annotated[list[Path], typer.Argument(metavar="AGAINST...", help="What the model will be measured by: test rows or benchmark suites.", show_default=False)],
+    rows: Annotated[list[Path], typer.Argument(metavar="ROWS...", help="The rows to train on: files or folders.", show_default=False)],
+    against: Annotated[list[Path], typer.Option("--against", metavar="FILE", help="What the model will be measured by: test rows or a benchmark suite, a file or a folder. May be repeated.", show_default=False)],
     threshold: Annotated[float, typer.Option("--threshold", min=0.3, max=1.0, help="The Jaccard from which two questions are near.")] = 0.8,
-    no_near: Annotated[bool, typer.Option("--no-near", help="Look for the same questions and shared runs of words only.")] = False,
-    pairs: Annotated[int, typer.Option("--pairs", min=0, max=100_000, help="How many pairs are shown.")] = PAIRS_SHOWN,
+    exact_only: Annotated[bool, typer.Option("--exact-only", help="Look for the same questions and shared runs of words only.")] = False,
+    show_pairs: Annotated[int, typer.Option("--show", metavar="N", min=0, max=MOST_SHOWN, help="Show so many pairs side by side.")] = PAIRS_SHOWN,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Find rows that hold a question of another set, and show both side by side.
@@ -40,7 +40,7 @@ def leaks(
     with listen_for_stop(StopFlag()) as stop:
         from luthier.data.leaks.stage import LeaksTask, look_for_leaks
 
-        task = LeaksTask(rows, tuple(against), None if no_near else threshold, pairs)
+        task = LeaksTask(tuple(rows), tuple(against), None if exact_only else threshold, show_pairs)
         report = look_for_leaks(task, listener=Screen(), stop=stop)
     if as_json:
         return show_json(report.model_dump(mode="json"))
@@ -72,10 +72,12 @@ def _kinds(kinds: dict[str, int]) -> str:
 
 def _limits(counts: "LeakCounts") -> list[str]:
     """What the search could not see."""
+    from luthier.floor.units import count_of
+
     lines = []
     if counts.rows_too_short:
         lines.append(
-            f"short      {counts.rows_too_short:,} questions have fewer than eight words: found only if the whole is the same or near"
+            f"short      {count_of(counts.rows_too_short, 'question')} of fewer than eight words: found only if the whole is the same or near"
         )
     if counts.boilerplate_runs:
         lines.append(

@@ -73,7 +73,9 @@ def cleaned_text(counts: "CleaningCounts", store: Path) -> list[str]:
 
 def split_text(counts: "SplitCounts") -> str:
     """`4,862 rows, 300,000 tokens, 120,000 of them trained; 3 truncated, 2 dropped (untrained 2)`."""
-    text = f"{counts.rows_kept:,} rows, {counts.tokens:,} tokens, {counts.trained_tokens:,} of them trained"
+    from luthier.floor.units import count_of
+
+    text = f"{count_of(counts.rows_kept, 'row')}, {count_of(counts.tokens, 'token')}, {counts.trained_tokens:,} of them trained"
     notes = []
     if counts.rows_truncated:
         notes.append(

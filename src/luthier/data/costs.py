@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from luthier.data.limit import POLICIES, Policy, fit_block
 from luthier.floor.errors import DataError
+from luthier.floor.units import count_of
 from luthier.text.row import RowKind
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Costs:
         }
         lines = [
             f"data.overlong={policy:<13} {told[policy]}: {cost.trained_tokens:,} trained tokens lost "
-            f"({percent(self.share(policy))}), {cost.tokens:,} tokens, {cost.rows:,} rows"
+            f"({percent(self.share(policy))}), {cost.tokens:,} tokens, {count_of(cost.rows, 'row')}"
             for policy, cost in self.by_policy.items()
         ]
         length, share = self.enough_length()
@@ -106,7 +107,7 @@ class Costs:
         raise DataError(
             "data-long",
             f"{percent(share)} of the trained tokens ({lost:,} of {self.trained_tokens:,}) lie beyond data.max_length "
-            f"{self.max_length}: {self.rows_too_long:,} rows are longer",
+            f"{self.max_length}: {count_of(self.rows_too_long, 'row')} {'is' if self.rows_too_long == 1 else 'are'} longer",
             where="data.max_length",
             problems=self.lines(),
             why=f"More than {percent(MOST_LOST_UNASKED)} is not cut off unasked: a model learns to stop where its answers were cut.",

@@ -13,6 +13,7 @@ from luthier.floor.errors import DataError
 from luthier.floor.files import sha256_of
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
+from luthier.floor.units import count_of
 from luthier.reports.leaks import LeakCounts, LeakFindings, LeakPair
 from luthier.reports.ledger import Account
 from luthier.text.rows import Row
@@ -92,11 +93,9 @@ class LeakCheck:
         leaking = sum(self._reasons.values())
         if leaking and self.config.found == "refuse":
             raise self._refused(leaking)
-        for reason, rows in self._reasons.most_common():
-            became = "left out" if self.config.found == "drop" else "still trained on"
-            self._listener.warn(f"data: leaks: {rows:,} training rows {became}: {reason}")
         return LeakFindings(
             found=self.config.found,
+            reasons=dict(self._reasons.most_common()),
             suites=_counts(self._suites),
             suite_files={str(file): sha256_of(file) for file in self._files},
             validation=_counts(self._validation),
@@ -128,12 +127,19 @@ class LeakCheck:
         more = leaking - len(told)
         return DataError(
             "data-leak",
-            f"{leaking:,} training rows hold a question that the model will be measured by",
+            f"{count_of(leaking, 'training row')} {'holds' if leaking == 1 else 'hold'} a question that the model will be measured by",
             where="data.leaks",
             problems=[*told, f"... and {more:,} more"] if more else told,
             why="The figures of such a model say what it remembers, not what it can do.",
             fix="Look at them, or leave them out: data.leaks.found=drop",
         )
+
+
+def warn_of(findings: LeakFindings, listener: Listener) -> None:
+    """Say how many training rows hold a question, of what, and what became of them."""
+    became = "left out" if findings.found == "drop" else "still trained on"
+    for reason, rows in findings.reasons.items():
+        listener.warn(f"data: leaks: {count_of(rows, 'training row')} {became}: {reason}")
 
 
 def _suite_of(pair: LeakPair) -> str:

@@ -23,7 +23,7 @@ from luthier.data.clean.presets import cleaning_key, make_filters
 from luthier.data.clean.tell import cleaning_lines
 from luthier.data.costs import CAN_SPLIT
 from luthier.data.dropped import DROPPED
-from luthier.data.leak_check import leaks_key
+from luthier.data.leak_check import leaks_key, warn_of
 from luthier.data.repeats import dedup_key
 from luthier.data.sources import Sources, find_sources
 from luthier.data.tokenizer import check_ids_fit_model, find_tokenizer, train_on_rows
@@ -32,6 +32,7 @@ from luthier.floor.files import write_json
 from luthier.floor.log import Listener, Silent
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag
+from luthier.floor.units import count_of
 from luthier.reports.data import DataReport
 from luthier.reports.ledger import StageBooks, check_ledger
 from luthier.reports.provenance import gather_provenance
@@ -259,8 +260,9 @@ def _check_something_is_learnt(prepared: Prepared) -> None:
     if train.rows_kept:
         return
     cleaned = cleaning_lines(prepared.cleaning) if prepared.cleaning else []
-    rows = f"{prepared.cleaning.rows_in} rows" if prepared.cleaning else f"{train.rows_in} training rows"
-    reasons = cleaned + [f"{count} rows: {reason}" for reason, count in train.dropped.items()]
+    cleaning = prepared.cleaning
+    rows = count_of(cleaning.rows_in, "row") if cleaning else count_of(train.rows_in, "training row")
+    reasons = cleaned + [f"{count_of(count, 'row')}: {reason}" for reason, count in train.dropped.items()]
     raise DataError(
         "data-untrained",
         f"none of the {rows} has a token that carries loss",
@@ -278,19 +280,27 @@ def _tell(prepared: Prepared, was_cached: bool, listener: Listener) -> None:
         listener.say(f"data: cleaning: {line}")
     for books in prepared.ledger:
         for reason, rows in books.rows.dropped.items() if books.stage == "deduplicated" else ():
-            listener.say(f"data: deduplicated: {rows:,} of {books.rows.came_in:,} rows left out: {reason}")
+            listener.say(
+                f"data: deduplicated: {rows:,} of {count_of(books.rows.came_in, 'row')} left out: {reason}"
+            )
+    if prepared.leaks:
+        warn_of(prepared.leaks, listener)
     for name, counts in (("train", prepared.train), ("validation", prepared.validation)):
         if counts is None:
             continue
         source = "found prepared" if was_cached else "prepared"
         listener.say(
-            f"data: {name}: {counts.rows_kept:,} rows, {counts.tokens:,} tokens, {counts.trained_tokens:,} of them trained; {source}"
+            f"data: {name}: {count_of(counts.rows_kept, 'row')}, {count_of(counts.tokens, 'token')}, {counts.trained_tokens:,} of them trained; {source}"
         )
         for reason, rows in counts.dropped.items():
-            listener.warn(f"data: {name}: {rows:,} of {counts.rows_in:,} rows left out: {reason}")
+            listener.warn(f"data: {name}: {rows:,} of {count_of(counts.rows_in, 'row')} left out: {reason}")
         if counts.rows_truncated:
             lost = f"{counts.trained_tokens_lost:,} trained tokens lost; the longest has {counts.longest_row_tokens:,} tokens"
-            listener.warn(f"data: {name}: {counts.rows_truncated:,} rows cut to data.max_length, {lost}")
+            listener.warn(
+                f"data: {name}: {count_of(counts.rows_truncated, 'row')} cut to data.max_length, {lost}"
+            )
     if prepared.unused_fields:
-        listed = ", ".join(f"{name} ({rows:,} rows)" for name, rows in prepared.unused_fields.items())
+        listed = ", ".join(
+            f"{name} ({count_of(rows, 'row')})" for name, rows in prepared.unused_fields.items()
+        )
         listener.say(f"data: fields that are not used: {listed}")

@@ -11,6 +11,11 @@ def format_bytes(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def count_of(count: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`: a number and what is counted, which takes an s where it is not one."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def format_duration(seconds: float) -> str:
     """`1 h 02 min`, `3 min 05 s`, `12.3 s`."""
     if round(seconds, 1) < 60:

@@ -129,7 +129,7 @@ ADVICE: dict[str, Advice] = {
     ),
     "data-leak": Advice(
         "A training row that asks what a row of a benchmark suite or of the validation set asks, with `data.leaks.found: refuse`.",
-        "Look at the pairs: `luthier data leaks TRAIN TEST`. Leave such rows out with `data.leaks.found=drop`.",
+        "Look at the pairs: `luthier data leaks TRAIN --against TEST`. Leave such rows out with `data.leaks.found=drop`.",
     ),
     "data-books": Advice(
         "A data report or a token store that was changed after it was written, or a fault of ours that lost a row.",

@@ -66,6 +66,8 @@ class LeakFindings(BaseModel):
     """Every file of them, with its SHA-256."""
     validation: LeakCounts | None
     """Against the validation rows; null if they were not looked at."""
+    reasons: dict[str, int]
+    """Training rows by what they hold a question of, whatever became of them."""
     pairs: list[LeakPair]
     """The first of them."""
 

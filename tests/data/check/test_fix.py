@@ -131,8 +131,8 @@ def test_a_place_that_holds_anything_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "empty")
     for out in (tmp_path / "in", path, tmp_path / "link"):
         with pytest.raises(UsageError):
-            check_out(out, [path])
-    check_out(tmp_path / "new", [path])
+            check_out(out, [path], overwrite=False)
+    check_out(tmp_path / "new", [path], overwrite=False)
 
 
 def test_a_repair_that_fails_leaves_nothing(tmp_path: Path) -> None:

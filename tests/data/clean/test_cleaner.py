@@ -169,8 +169,8 @@ def test_the_books_in_words_name_what_did_something_and_nothing_else() -> None:
     _, counts = run(STANDARD, text_row(" a ann@example.org "), text_row("b", 2), text_row("\u200b", 3))
     assert cleaning_summary(counts) == "3 rows, 1 edited and kept, 1 left out"
     assert cleaning_lines(counts) == [
-        "characters: 1 rows left out (empty text 1)",
-        "white_space: 1 rows edited",
+        "characters: 1 row left out (empty text 1)",
+        "white_space: 1 row edited",
         "personal: found email 1",
     ]
 

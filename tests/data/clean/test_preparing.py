@@ -191,7 +191,7 @@ def test_the_command_prints_the_counts_and_where_to_look(tiny_base: Path, tmp_pa
     )
     text = prepared_text(make_run(tmp_path), report)
     assert "cleaning    5 rows, 1 edited and kept, 1 left out" in text
-    assert "            repair: 1 rows edited" in text
+    assert "            repair: 1 row edited" in text
     assert f"edits       {report.store}/cleaning/edits.diff" in text
     assert f"left out    {report.store}/cleaning/dropped.jsonl" in text
     plain = prepare_rows(tiny_base, tmp_path / "plain", pairs(3))

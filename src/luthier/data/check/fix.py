@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from luthier.data.check.index import Index, IndexWriter, split_of
 from luthier.data.check.repair import Edit, Repaired, repair_row
@@ -34,16 +35,44 @@ INTERRUPTED = "the repair was interrupted; nothing was written"
 ROWS_BETWEEN_LOOKS = 500
 
 
-def check_out(out: Path, files: Sequence[Path]) -> None:
-    """Raise UsageError if the folder holds anything, or is one that a file to repair lies in."""
+def check_out(out: Path, files: Sequence[Path], *, overwrite: bool) -> None:
+    """Raise UsageError if the folder holds anything, or is one that a file to repair lies in.
+
+    With `overwrite` it may hold an earlier repair, told by its report, and nothing else.
+    """
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
-        what = f"{out} is there already"
-        raise UsageError("usage", what, where="--out", fix="Name a folder that is not there yet.")
+        if not _is_repair(out):
+            what, fix = (
+                f"{out} is there already, and is no earlier repair",
+                "Name a folder that is not there yet.",
+            )
+            raise UsageError("usage", what, where="--out", fix=fix)
+        if not overwrite:
+            fix = "Name another folder by --out, or replace this one with --overwrite."
+            raise UsageError("usage", f"{out} is there already", where="--out", fix=fix)
     if any(out.resolve() in file.resolve().parents for file in files):
         raise UsageError("usage", f"{out} holds a file to repair", where="--out", fix="Name another folder.")
 
 
-def fix(sources: Sequence[Source], out: Path, *, listener: Listener, stop: StopFlag) -> RepairBooks:
+def _is_repair(out: Path) -> bool:
+    """Whether all that the folder holds was written by a repair: replacing it takes nothing of the user's away."""
+    if out.is_symlink() or not (out / LEDGER).is_file():
+        return False
+    try:
+        books = RepairBooks.model_validate_json((out / REPORT).read_bytes())
+    except (OSError, ValidationError):
+        return False
+    mine = {
+        LEDGER,
+        REPORT,
+        *(Path(copy).relative_to(Path(books.ledger).parent).as_posix() for copy in books.files.values()),
+    }
+    return {file.relative_to(out).as_posix() for file in out.rglob("*") if not file.is_dir()} <= mine
+
+
+def fix(
+    sources: Sequence[Source], out: Path, *, overwrite: bool = False, listener: Listener, stop: StopFlag
+) -> RepairBooks:
     """Write a copy of every file below `out`. Raises EnvironmentFault if the disk refuses; nothing is left there then."""
     staging = out.with_name(f"{TEMPORARY_PREFIX}{out.name}-{os.getpid()}")
     with disk_faults(out):
@@ -52,8 +81,8 @@ def fix(sources: Sequence[Source], out: Path, *, listener: Listener, stop: StopF
         try:
             (staging / "rows").mkdir(parents=True)
             books = _Repair(sources, out, staging, listener, stop).run()
-            if out.exists():
-                out.rmdir()
+            if out.exists() and not overwrite:
+                out.rmdir()  # refuses if something was put there meanwhile
             publish_folder(staging, out)
         finally:
             shutil.rmtree(staging, ignore_errors=True)

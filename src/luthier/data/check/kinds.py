@@ -91,7 +91,7 @@ KINDS: dict[str, Kind] = {
     "near-duplicate": Kind("note", "rows nearly there already", "see them side by side: luthier data dedup FILE --dry-run"),
     "conflict": Kind("warning", "prompts with several answers", "keep the right answer, if only one is"),
     "leak": Kind("error", "rows that another split asks too", "remove them: luthier data dedup FILE --against TEST"),
-    "near-leak": Kind("warning", "rows near one of another split", "see: luthier data dedup FILE --against TEST --show"),
+    "near-leak": Kind("warning", "rows near one of another split", "see: luthier data leaks FILE --against TEST"),
     "contamination": Kind("error", "rows that hold a benchmark's question", "remove the row, or do not judge by that suite"),
     # Lengths, and the three findings of the guide's validate_dataset in its words
     "over-long": Kind("warning", "rows longer than --max-length", "raise data.max_length, split the row, or set data.overlong"),

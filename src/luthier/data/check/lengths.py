@@ -13,6 +13,7 @@ from luthier.data.check.measure import Measure
 from luthier.data.check.view import View
 from luthier.data.dedup.columns import Array
 from luthier.floor.errors import LuthierError
+from luthier.floor.units import count_of
 from luthier.text.encode import encode_texts
 from luthier.text.render import Renderer, choose_template
 from luthier.text.rows import Row
@@ -92,10 +93,13 @@ class LengthMeter:
     def _told(self) -> str:
         totals = self.totals
         costs = ", ".join(
-            f"{length:,} loses {_percent(share)} ({rows:,} rows)" for length, rows, share in self.costs()
+            f"{length:,} loses {_percent(share)} ({count_of(rows, 'row')})"
+            for length, rows, share in self.costs()
         )
         by_text = (
-            f"; {totals.rows_by_text:,} rows counted by their texts alone" if totals.rows_by_text else ""
+            f"; {count_of(totals.rows_by_text, 'row')} counted by their texts alone"
+            if totals.rows_by_text
+            else ""
         )
         return (
             f"the longest row, {totals.longest:,} tokens; trained tokens lost by max_length: {costs}{by_text}"

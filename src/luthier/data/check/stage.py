@@ -33,6 +33,7 @@ from luthier.data.dedup.sketch import Sketcher, choose_bands, find_engine
 from luthier.floor.errors import EnvironmentFault, UsageError
 from luthier.floor.log import Listener, Silent
 from luthier.floor.stop import StopFlag
+from luthier.floor.units import count_of
 from luthier.text.row_files import find_files
 from luthier.text.rows import Row
 
@@ -192,7 +193,10 @@ class _Pass:
             self.store.add(
                 number,
                 line,
-                Fault("unused-field", f"no shape uses the field {name!r}, which {rows:,} rows have"),
+                Fault(
+                    "unused-field",
+                    f"no shape uses the field {name!r}, which {count_of(rows, 'row')} {'has' if rows == 1 else 'have'}",
+                ),
             )
 
     def _record(self, number: int, source: Source, record: Record, state: "_FileState") -> None:

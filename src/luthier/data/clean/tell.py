@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
+from luthier.floor.units import count_of
 from luthier.reports.data import CleaningCounts, FilterCounts
 
 
 def cleaning_summary(counts: CleaningCounts) -> str:
     """`4,794 rows, 12 of them edited, 3 left out`."""
     dropped = counts.rows_in - counts.rows_kept
-    return f"{counts.rows_in:,} rows, {counts.rows_edited:,} edited and kept, {dropped:,} left out"
+    return f"{count_of(counts.rows_in, 'row')}, {counts.rows_edited:,} edited and kept, {dropped:,} left out"
 
 
 def cleaning_lines(counts: CleaningCounts) -> list[str]:
@@ -22,9 +23,9 @@ def _tell(counts: FilterCounts) -> list[str]:
     if counts.found:
         parts.append(f"found {_listed(counts.found)}")
     if counts.rows_edited:
-        parts.append(f"{counts.rows_edited:,} rows edited")
+        parts.append(f"{count_of(counts.rows_edited, 'row')} edited")
     if counts.dropped:
-        parts.append(f"{sum(counts.dropped.values()):,} rows left out ({_listed(counts.dropped)})")
+        parts.append(f"{count_of(sum(counts.dropped.values()), 'row')} left out ({_listed(counts.dropped)})")
     return parts
 
 

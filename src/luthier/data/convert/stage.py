@@ -21,6 +21,7 @@ from luthier.data.convert.writer import RowWriter, check_output, default_output,
 from luthier.floor.errors import DataError, UsageError
 from luthier.floor.log import Listener, Silent
 from luthier.floor.stop import StopFlag
+from luthier.floor.units import count_of
 from luthier.reports.convert import ConvertReport
 from luthier.reports.provenance import gather_provenance
 from luthier.text.dialects.turns import Choices, Reading
@@ -166,7 +167,7 @@ def _nothing_came(source: Path, books: ConversionBooks) -> DataError:
     listed = [f"{count:,} {name}: {why}" for name, ledger in ledgers for why, count in ledger.dropped.items()]
     return DataError(
         "data-empty",
-        f"no row came of {books.conversations.came_in:,} conversations",
+        f"no row came of {count_of(books.conversations.came_in, 'conversation')}",
         where=str(source),
         problems=listed[:20],
         fix="Choose what is kept: luthier data convert --help",

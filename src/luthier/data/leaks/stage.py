@@ -25,7 +25,7 @@ ROWS_BETWEEN_TALK = 2000
 class LeaksTask:
     """Rows to look at, the files whose questions are looked for, and how."""
 
-    rows: Path
+    rows: tuple[Path, ...]
     against: tuple[Path, ...]
     threshold: float | None
     pairs_shown: int
@@ -40,7 +40,7 @@ def look_for_leaks(
     """
     listener, stop = listener or Silent(), stop or StopFlag()
     started = time.perf_counter()
-    files = suite_files([task.rows], by_recipe=False)
+    files = suite_files(task.rows, by_recipe=False)
     against = suite_files(task.against, by_recipe=False)
     _check_apart(files, against)
     sets = [FileSet((file,)) for file in files]

@@ -10,6 +10,7 @@ from typing import Any
 from luthier.data.leaks.words import question_of
 from luthier.floor.errors import DataError
 from luthier.floor.log import Listener
+from luthier.floor.units import count_of
 from luthier.text.json_lines import LONGEST_LINE_BYTES, parse_object
 from luthier.text.problems import LineFault, Problems
 from luthier.text.readers.compressed import ending_of
@@ -61,7 +62,7 @@ def read_suites(files: Sequence[Path], listener: Listener) -> Iterator[Row]:
                 yield Row("text", origin, text=question)
         if problems.count:
             listener.warn(
-                f"{file}: {problems.count:,} records cannot be read; nothing was compared with them"
+                f"{file}: {count_of(problems.count, 'record')} cannot be read; nothing was compared with them"
             )
     if not asked:
         raise DataError("data-empty", f"there is no question in {', '.join(map(str, files[:5]))}")

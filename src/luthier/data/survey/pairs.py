@@ -22,10 +22,10 @@ MOST_REPORT_BYTES = 32 * 2**20
 # Where `luthier data dedup` writes unless it is told otherwise.
 DEDUP_FOLDER = Path("outputs/dedup")
 GONE = "(the row is not there any more)"
-NO_REPEATS = "Repeats were not looked for: data.dedup.kind=near leaves them out, luthier data dedup FILE --show shows them."
+NO_REPEATS = "Repeats were not looked for: data.dedup.kind=near leaves them out, luthier data dedup FILE --show 50 shows them."
 NO_LEAKS = (
     "Leaks were not looked for: data.leaks.validation=true and data.leaks.suites=[FILE] look for them, "
-    "luthier data dedup FILE --against TEST --show as well."
+    "luthier data dedup FILE --against TEST --show 50 as well."
 )
 BECAME = {
     "warn": "These rows are still trained on: data.leaks.found=drop leaves them out.",
@@ -33,7 +33,7 @@ BECAME = {
     "refuse": "",
 }
 # With --against, `luthier data dedup --show` keeps the pairs that leak alone.
-HOW_TO_KEEP = {True: "repeat it with --show", False: "repeat it with --show and without --against"}
+HOW_TO_KEEP = {True: "repeat it with --show 50", False: "repeat it with --show 50 and without --against"}
 
 
 def find_repeats(report: DataReport, stop: StopFlag) -> LikePairs:

@@ -24,6 +24,7 @@ from luthier.floor.errors import DataError, UsageError
 from luthier.floor.files import read_json, sha256_of
 from luthier.floor.log import Listener, Silent
 from luthier.floor.stop import StopFlag
+from luthier.floor.units import count_of
 from luthier.reports.provenance import gather_provenance
 from luthier.reports.synth import SynthPlan, SynthReport
 from luthier.text.problems import LineFault, Problems
@@ -198,11 +199,11 @@ def _no_budget(task: SynthTask) -> UsageError:
 def _warn(report: SynthReport, session: Session, listener: Listener) -> None:
     if report.unanswered:
         listener.warn(
-            f"{report.unanswered:,} prompts got no answer ({session.last_problem}); type the same line again"
+            f"{count_of(report.unanswered, 'prompt')} got no answer ({session.last_problem}); type the same line again"
         )
     if report.not_asked:
         listener.warn(
-            f"{report.not_asked:,} prompts were not sent: --most-tokens {session.task.most_tokens:,} is spent"
+            f"{count_of(report.not_asked, 'prompt')} {'was' if report.not_asked == 1 else 'were'} not sent: --most-tokens {session.task.most_tokens:,} is spent"
         )
     if report.answers_without_usage:
         listener.warn(
