@@ -2,7 +2,9 @@
 
 import os
 import platform
+import subprocess
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 LIBRARIES = (
@@ -31,7 +33,12 @@ def probe(task: dict[str, Any]) -> dict[str, Any]:
             "cores": usable_cores(),
             "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         },
-        "versions": {"python": platform.python_version(), "cuda": torch.version.cuda} | installed(),
+        "versions": {
+            "luthier": commit(),
+            "python": platform.python_version(),
+            "cuda": torch.version.cuda,
+            **installed(),
+        },
         "matmul_flops": reached,
         "matmul_width": width,
     }
@@ -46,3 +53,19 @@ def installed() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def commit() -> str | None:
+    """The commit of the source that is measured, with a word if files differ from it; None where there is no repository."""
+    source = Path(__file__).parents[2] / "src"
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=source, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + (
+            " with changes" if git("status", "--porcelain", ".") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -102,6 +102,7 @@ def common_arguments(task: dict[str, Any]) -> dict[str, Any]:
 
     workload, settings = task["workload"], task["settings"]
     is_gpu = torch.cuda.is_available()
+    steps = workload["warmup"] + workload["steps"]
     if workload["threads"]:
         torch.set_num_threads(workload["threads"])
     return {
@@ -110,13 +111,14 @@ def common_arguments(task: dict[str, Any]) -> dict[str, Any]:
         "gradient_accumulation_steps": settings["accumulate"],
         "gradient_checkpointing": settings.get("checkpointing", False),
         "learning_rate": workload["lr"],
-        "max_steps": workload["warmup"] + workload["steps"],
+        "max_steps": steps,
         "lr_scheduler_type": "cosine",
         "optim": "adamw_torch_fused",
         "bf16": is_gpu,
         "use_cpu": not is_gpu,
         "dataloader_num_workers": 2 if is_gpu else 0,
-        "logging_steps": 5,
+        # Each line waits for the GPU; a peer logs no more often than is its habit, or little more.
+        "logging_steps": min(5, steps),
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,

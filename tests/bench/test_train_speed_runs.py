@@ -1,0 +1,96 @@
+"""The bench of training speed as it is called: real processes, a model of random weights, Luthier and Trainer with PEFT."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from speed.results import read_results
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.whole]
+
+
+def bench(*words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "bench/train_speed.py", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
+
+
+def said(done: "subprocess.CompletedProcess[str]") -> list[dict[str, Any]]:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scratch")
+
+
+def test_a_row_is_measured_with_luthier_and_a_peer_beside_each_other(scratch: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    words = ["--row", "tiny", "--contenders", "luthier,hf_trainer,unsloth_packed", "--repeat", "1"]
+    sizes = ["--steps", "3", "--warmup", "1", "--scratch", str(scratch), "--out", str(out)]
+    lines = said(bench(*words, *sizes))
+    assert [(line["contender"], line["status"]) for line in lines] == [
+        ("luthier", "measured"),
+        ("hf_trainer", "measured"),
+        ("unsloth_packed", "missing"),
+    ]
+    [entry] = read_results(out)
+    assert entry["command"] == f"python bench/train_speed.py {' '.join(words)} --steps 3 --warmup 1"
+    assert str(scratch) not in out.read_text("utf-8")
+    assert entry["matmul_flops"] > 1e8
+    assert entry["versions"]["torch"]
+    for name in ("luthier", "hf_trainer"):
+        found = entry["contenders"][name]
+        assert found["steps"] == 3
+        assert 0 < found["tokens"] <= 3 * 4 * 256
+        assert found["tokens_per_second"]["median"] == pytest.approx(found["tokens"] / found["seconds"])
+        assert 0 < found["share_of_limit"] < 2, "a loaded machine may slow the product, not twice"
+        assert found["first_step_seconds"]["median"] > 0
+        # ln(8192): weights are random.
+        assert found["first_loss"] == pytest.approx(9.0, abs=0.3)
+    assert "unsloth" in entry["contenders"]["unsloth_packed"]["why"]
+
+
+def test_real_rows_of_a_file_are_trained_on(scratch: Path, tmp_path: Path) -> None:
+    rows, out = tmp_path / "mine.jsonl", tmp_path / "results.json"
+    lines = [
+        {"prompt": f"What is {number} and one?", "completion": f"It is {number + 1}."} for number in range(60)
+    ]
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = ["--row", "tiny", "--contenders", "luthier", "--repeat", "1", "--steps", "2", "--warmup", "1"]
+    places = ["--data", str(rows), "--scratch", str(scratch), "--out", str(out)]
+    [line] = said(bench(*words, *places))
+    assert line["status"] == "measured"
+    [entry] = read_results(out)
+    assert entry["data"]["source"] == "mine.jsonl"
+    assert str(tmp_path) not in out.read_text("utf-8")
+
+
+def test_answers_are_measured_with_luthier_and_generate(scratch: Path, tmp_path: Path) -> None:
+    words = ["--row", "tiny-generate", "--contenders", "luthier,generate_padded", "--repeat", "1"]
+    lines = said(bench(*words, "--scratch", str(scratch), "--out", str(tmp_path / "results.json")))
+    assert [(line["status"], line["tokens"]) for line in lines] == [("measured", 16), ("measured", 16)]
+
+
+def test_a_process_that_takes_too_long_is_ended_and_said(scratch: Path, tmp_path: Path) -> None:
+    words = ["--row", "tiny", "--contenders", "hf_trainer", "--steps", "2000", "--limit-seconds", "20"]
+    [line] = said(bench(*words, "--scratch", str(scratch), "--out", str(tmp_path / "results.json")))
+    assert line["status"] == "timed_out"
+
+
+def test_a_row_or_contender_that_is_none_is_refused(tmp_path: Path) -> None:
+    assert "invalid choice" in bench("--row", "nothing").stderr
+    done = bench("--row", "tiny", "--contenders", "axolotl", "--out", str(tmp_path / "results.json"))
+    assert done.returncode == 1
+    assert "tiny has no contender axolotl: luthier, hf_trainer" in done.stdout
+    assert "name a row" in bench().stderr
+
+
+def test_rows_and_contenders_are_listed_with_what_they_need() -> None:
+    text = bench("--list").stdout
+    assert "llama8b-lora: Llama-3.1-8B, LoRA r=64, no checkpointing. Needs a GPU of 75 GiB" in text
+    assert "(not installed: unsloth)" in text
