@@ -48,17 +48,34 @@ def main() -> None:
     if arguments.list:
         show_rows()
         return
-    if arguments.merge:
-        keep(out, read_results(arguments.merge))
-        return
-    if arguments.table:
-        write_page(PAGE, read_results(out))
+    if arguments.merge or arguments.table:
+        try:
+            told = merge(arguments.merge, out) if arguments.merge else table(out)
+        except ValueError as fault:
+            sys.exit(str(fault))
+        print(told)
         return
     if not (arguments.row or arguments.all):
         sys.exit(
             "name a row (--row demo-cpu), or every row that fits this machine (--all); --list tells them"
         )
     measure_rows(arguments, out)
+
+
+def merge(theirs: Path, out: Path) -> str:
+    """Take another machine's entries. Raises ValueError if there are none, or the file is another's."""
+    entries = read_results(theirs)
+    if not entries:
+        raise ValueError(f"{theirs.name} is not there, or has no entry")
+    keep(out, entries)
+    return f"{len(entries)} entries of {theirs.name} are in {out.name}; write the page: python bench/train_speed.py --table"
+
+
+def table(out: Path) -> str:
+    """Write the page."""
+    entries = read_results(out)
+    write_page(PAGE, entries)
+    return f"docs/explanation/{PAGE.name} says what the {len(entries)} entries of {out.name} say"
 
 
 def parser() -> argparse.ArgumentParser:

@@ -19,6 +19,7 @@ LAST_LINES, MOST_CHARACTERS = 6, 600
 # Inside words such as and/or, and behind the colon of an address, there is no path.
 ABSOLUTE = re.compile(r"(?<![\w.:/-])(?:/[\w.+-]+)+/([\w.+-]+)")
 SAYS_OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|can't allocate memory", re.IGNORECASE)
+CACHES = ("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "UNSLOTH_COMPILE_LOCATION")
 QUIET = {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -63,12 +64,14 @@ def work(task: dict[str, Any], *, folder: Path, limit_seconds: float) -> dict[st
 
 
 def environment(task: dict[str, Any], folder: Path) -> dict[str, str]:
-    """Quiet and offline; what is compiled is kept with this process's files alone, so that every one starts cold."""
+    """Quiet, offline and on one GPU; what is compiled is kept where the task says, or with this process's files alone: a cold start."""
     found = os.environ | QUIET
     ours = [str(ROOT / "bench"), str(ROOT / "src")]
     found["PYTHONPATH"] = os.pathsep.join([*ours, *filter(None, [found.get("PYTHONPATH")])])
-    for name in ("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
-        found[name] = str(folder / "caches" / name.lower())
+    for name in CACHES:
+        found[name] = str(Path(task.get("caches") or folder / "caches") / name.lower())
+    # Trainer would spread itself over all that it sees.
+    found.setdefault("CUDA_VISIBLE_DEVICES", "0")
     if task.get("threads"):
         found["OMP_NUM_THREADS"] = str(task["threads"])
     return found

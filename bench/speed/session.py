@@ -123,6 +123,8 @@ class Session:
             "demo": str(ROOT / "data"),
             "threads": self.workload.threads,
             "dropout": self.options.dropout,
+            # Repeats need not compile again; only the row of the first step tells what that takes.
+            "caches": "" if self.workload.kind == "first_step" else str(self.options.scratch / "caches"),
             "tokens": min(MOST_TOKENS, 1.1 * max(map(self.tokens_needed, self.contenders))),
         }
         made = self.must("base")

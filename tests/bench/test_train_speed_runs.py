@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from speed.results import read_results
+from speed.results import keep, read_results
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.whole]
@@ -88,6 +88,18 @@ def test_a_row_or_contender_that_is_none_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "tiny has no contender axolotl: luthier, hf_trainer" in done.stdout
     assert "name a row" in bench().stderr
+
+
+def test_results_of_another_machine_are_taken_in(tmp_path: Path) -> None:
+    theirs, out = tmp_path / "theirs.json", tmp_path / "results.json"
+    assert "theirs.json is not there" in bench("--merge", str(theirs), "--out", str(out)).stderr
+    assert not out.exists()
+    keep(theirs, [{"id": "tiny then", "date": "then", "row": "tiny", "contenders": {}}])
+    assert (
+        "1 entries of theirs.json are in results.json"
+        in bench("--merge", str(theirs), "--out", str(out)).stdout
+    )
+    assert read_results(out) == read_results(theirs)
 
 
 def test_rows_and_contenders_are_listed_with_what_they_need() -> None:
