@@ -107,3 +107,19 @@ def test_a_group_that_is_not_whole_is_computed_one_by_one() -> None:
     torch.testing.assert_close(loss, judge_loss, rtol=1e-6, atol=1e-6)
     for name, gradient in judge.items():
         torch.testing.assert_close(ours[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_one_compiled_layer_serves_all_layers() -> None:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    model = adapted()
+    join_projections(model)
+    decoder = causal_model(model).get_decoder()
+    assert len(decoder.layers) >= 2
+    for layer in decoder.layers:
+        layer.compile(dynamic=False, backend="eager", fullgraph=True)
+    for _ in range(2):
+        gradients(model)
+    # The first layer's input carries no gradient, the others' does.
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+    torch._dynamo.reset()

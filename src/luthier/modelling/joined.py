@@ -3,7 +3,7 @@
 Three small products launch three kernels, read the input three times and add three gradients of it; one product does it once.
 A projection without company is a group of one: PEFT's layer copies its input to fp32 for the adapter, and keeps the copy. The
 modules stay where they are, with their names and their adapters: the frozen weights become views of one joined matrix, and the
-members' `forward` hands out parts of one result. What a member computes is what PEFT computes for it, sums in another order.
+members hand out parts of one result. What a member computes is what PEFT computes for it, sums in another order.
 
 Axes: ... leading axes of the input, I its width, O outputs of a member, R rank.
 """
@@ -75,7 +75,8 @@ class JoinedProjections:
             zip(members, torch.split(self._weight_OI, self._sizes), strict=True)
         ):
             member.base_layer.weight.data = weight
-            member.forward = _Part(self, index, member.forward)
+            member.__class__ = JoinedLoraLinear
+            member.joined, member.place = self, index
 
     @property
     def is_on(self) -> bool:
@@ -92,12 +93,11 @@ class JoinedProjections:
 
     def compute(self, index: int, input_I: Tensor) -> Tensor:
         """All parts of this input; returns the member's own and keeps the rest until they are asked for."""
-        parts: list[Tensor | None] = list(self._compute(input_I))
-        own = parts[index]
-        parts[index] = None
-        self._input, self._waiting = input_I, parts
-        assert own is not None, "a fresh result has all parts"
-        return own
+        parts = list(self._compute(input_I))
+        if len(parts) > 1:
+            self._input = input_I
+            self._waiting = [None if place == index else part for place, part in enumerate(parts)]
+        return parts[index]
 
     def _compute(self, input_I: Tensor) -> Iterator[Tensor]:
         bases = torch.split(functional.linear(input_I, self._weight_OI, self._bias_O), self._sizes, dim=-1)
@@ -117,15 +117,19 @@ class JoinedProjections:
             yield (base + raised * member.scaling[name]).to(base.dtype)
 
 
-class _Part:
-    """What stands in for a member's `forward`."""
+class JoinedLoraLinear(LoraLinear):  # type: ignore[misc]  # PEFT has no types
+    """A member of a group: the same module with its class exchanged, so that one compiled layer serves all layers.
 
-    def __init__(self, group: JoinedProjections, index: int, alone: Any) -> None:
-        self._group, self._index, self._alone = group, index, alone
+    (A `forward` put on the instance is an object of its own, and compiled code is made anew for every such object.)
+    """
 
-    def __call__(self, input_I: Tensor, *positional: Any, **named: Any) -> Tensor:
-        if positional or named or not self._group.is_on:
-            alone: Tensor = self._alone(input_I, *positional, **named)
+    joined: JoinedProjections
+    place: int
+
+    def forward(self, input_I: Tensor, *positional: Any, **named: Any) -> Tensor:
+        """PEFT's own where anything out of the ordinary is asked for."""
+        if positional or named or not self.joined.is_on:
+            alone: Tensor = super().forward(input_I, *positional, **named)
             return alone
-        part = self._group.take(self._index, input_I)
-        return part if part is not None else self._group.compute(self._index, input_I)
+        part = self.joined.take(self.place, input_I)
+        return part if part is not None else self.joined.compute(self.place, input_I)
