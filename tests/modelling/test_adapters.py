@@ -169,9 +169,12 @@ def test_trained_embeddings_of_a_tied_model_stay_one_matrix_with_the_head(
 
 def test_a_whole_model_saved_in_bf16_says_so_and_loads_as_a_model(tiny_base: Path, tmp_path: Path) -> None:
     model = base(tiny_base)
+    model.generation_config.use_cache = False  # as a model made from its config has it
     save_trained(model, make_tiny_tokenizer(), tmp_path / "model", dtype=torch.bfloat16)
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert (config["dtype"], config["use_cache"]) == ("bfloat16", True)
+    generation = json.loads((tmp_path / "model" / "generation_config.json").read_text())
+    assert generation.get("use_cache", True) is True
     assert model.config.use_cache is False
     again = load_trained(
         tmp_path / "model", base_folder=None, dtype=torch.float32, device=CPU, attention="sdpa"

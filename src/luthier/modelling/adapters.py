@@ -172,8 +172,12 @@ def _write_model(model: PreTrainedModel, folder: Path, dtype: torch.dtype | None
             name: converted.setdefault(tensor.data_ptr(), tensor.to(dtype))
             for name, tensor in tensors.items()
         }
-    # Training needs the cache off; whoever loads the model to answer needs it on.
+    # Training needs the cache off; whoever loads the model to answer needs it on. The generation config of a new model was
+    # derived from the model's, and took the setting along.
+    generation = getattr(model, "generation_config", None)
     model.config.use_cache = True
+    if generation is not None:
+        generation.use_cache = True
     try:
         model.save_pretrained(folder, state_dict=tensors)
     finally:
