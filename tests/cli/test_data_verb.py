@@ -40,6 +40,7 @@ def test_every_flag_reaches_the_stage(tmp_path: Path) -> None:
         "tools": "text",
         "keep": ["hidden", "instructions"],
         "skip_faulty": True,
+        "columns": {},
     }
     assert done.json["rows"] == 4
 

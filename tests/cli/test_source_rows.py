@@ -37,6 +37,14 @@ def test_a_row_is_read_again_from_its_file(
     assert read_raw(path, line, f"{path}{place}") == expected
 
 
+def test_the_first_line_of_a_table_without_a_header_is_a_row(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("a\tb\n")
+    assert (
+        read_raw(tmp_path / "t.tsv", 1, f"{tmp_path}/t.tsv:1", by_position=True)
+        == '{"column_1": "a", "column_2": "b"}'
+    )
+
+
 def counts(weight: float, **more: int) -> SourceCounts:
     numbers = {
         "files": 1,

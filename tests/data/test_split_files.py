@@ -13,11 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from luthier.config.data import ColumnsConfig
 from luthier.data.check.stage import CheckTask, check
 from luthier.data.split_files import REPORT, SplitTask, split_files
 from luthier.floor.errors import DataError, Interrupted, UsageError
 from luthier.floor.stop import StopFlag
 from luthier.reports.split import SplitReport
+from luthier.text.columns import named_columns
+from tests.data.files_of_rows import write_as
 
 SIDES = ("train", "validation", "test")
 
@@ -125,10 +128,26 @@ def test_a_faulty_line_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "out") == []
 
 
-def test_a_table_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "in.csv").write_text("prompt,completion\na,b\n")
-    with pytest.raises(UsageError, match="is no file of JSON lines"):
-        split(tmp_path / "in.csv", tmp_path / "out")
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl.gz", "parquet"])
+def test_rows_of_any_format_go_where_their_lines_would_with_all_their_fields(
+    tmp_path: Path, ending: str
+) -> None:
+    rows = [{"prompt": f"q, {n}", "completion": "a\nb", "id": str(n)} for n in range(60)]
+    split(write(tmp_path / "in.jsonl", rows), tmp_path / "lines")
+    report = split(write_as(tmp_path / f"in.{ending}", rows), tmp_path / "out")
+    assert report.rows_in == 60
+    for side in SIDES:
+        both = [(tmp_path / name / f"{side}.jsonl").read_text().splitlines() for name in ("lines", "out")]
+        assert list(map(json.loads, both[0])) == list(map(json.loads, both[1]))
+
+
+def test_named_columns_decide_and_every_field_stays(tmp_path: Path) -> None:
+    (tmp_path / "in.tsv").write_text("".join(f"{n}\tWhat is {n // 2}?\tyes {n}\n" for n in range(40)))
+    columns = named_columns(ColumnsConfig(prompt="column_2", completion="column_3"))
+    report = split(tmp_path / "in.tsv", tmp_path / "out", columns=columns)
+    assert (report.rows_in, report.keys) == (40, 20), "the first line is a row, not a header"
+    lines = [json.loads(line) for lines in lines_of(tmp_path / "out").values() for line in lines]
+    assert sorted(int(line["column_1"]) for line in lines) == list(range(40))
 
 
 def test_what_is_split_has_no_leak_for_the_check_to_find(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 """
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,9 @@ def parse(words: list[str]) -> None:
 
 def overrides_of(line: CommandLine) -> list[str]:
     """The settings that a command line overrides."""
-    return [word for word in line.words[1:] if ("=" in word or word[0] == "~") and not word.startswith("-")]
+    # What stands behind --columns is FIELD=NAME of a file.
+    words = [word for before, word in pairwise(line.words) if before != "--columns"]
+    return [word for word in words if ("=" in word or word[0] == "~") and not word.startswith("-")]
 
 
 def key_is_known(word: str) -> bool:

@@ -12,14 +12,14 @@ SURFACE: dict[str, set[str]] = {
     "compare": COMMON,
     "merge": COMMON | {"--run", "--again"},
     "data check": COMMON
-    | {"--recipe", "--against", "--tokenizer", "--model", "--max-length"}
+    | {"--recipe", "--columns", "--against", "--tokenizer", "--model", "--max-length"}
     | {"--fix", "--out", "--overwrite"},
     "data dedup": COMMON
-    | {"--against", "--out", "--threshold", "--exact-only", "--semantic", "--similarity"}
+    | {"--against", "--columns", "--out", "--threshold", "--exact-only", "--semantic", "--similarity"}
     | {"--dry-run", "--overwrite", "--show"},
-    "data leaks": COMMON | {"--against", "--threshold", "--exact-only", "--show"},
+    "data leaks": COMMON | {"--against", "--columns", "--threshold", "--exact-only", "--show"},
     "data split": COMMON
-    | {"--out", "--validation", "--test", "--group-by", "--stratify-by", "--seed"}
+    | {"--columns", "--out", "--validation", "--test", "--group-by", "--stratify-by", "--seed"}
     | {"--overwrite", "--dry-run"},
     "data show": COMMON | {"--run", "--row", "--origin", "--step", "--sample", "--split", "--tokens"},
     "data report": COMMON | {"--run", "--out", "--dry-run"},
@@ -33,7 +33,7 @@ SURFACE: dict[str, set[str]] = {
     "bench train": COMMON | {"--shape", "--steps", "--warmup", "--out"},
     "bench generate": COMMON | {"--shape", "--prompts", "--new-tokens", "--out"},
     "data convert": COMMON
-    | {"--out", "--from", "--to", "--branches", "--tools", "--keep"}
+    | {"--out", "--from", "--columns", "--to", "--branches", "--tools", "--keep"}
     | {"--skip-faulty", "--overwrite", "--dry-run"},
     "recipe show": COMMON | {"--changed"},
     "recipe schema": COMMON,

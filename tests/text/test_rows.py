@@ -344,10 +344,26 @@ class TestFindFiles:
 
     def test_a_pattern_that_matches_nothing_shows_what_is_there(self, tmp_path: Path) -> None:
         (tmp_path / "rows.json").write_bytes(GOOD)
+        (tmp_path / "rows.csv").write_bytes(b"text\na\n")
         fault = self.fault(tmp_path, "*.jsonl")
         assert fault.code == "data-missing"
         assert "matches '*.jsonl'" in fault.what
         assert "rows.json" in fault.why
+        assert fault.fix == "Say which files to read: 'data.pattern=*.csv*' or 'data.pattern=*.json*'"
+
+    def test_a_folder_of_one_other_format_needs_no_pattern(self, tmp_path: Path) -> None:
+        for name in ("b.md", "a.markdown", "README.md", "LICENSE", ".hidden.md", "cover.png"):
+            (tmp_path / name).write_text("a note")
+        (tmp_path / "below").mkdir()
+        assert find_files(tmp_path) == [tmp_path / "a.markdown", tmp_path / "b.md"]
+        assert self.fault(tmp_path, "*.txt").code == "data-missing", "a pattern of its own means what it says"
+        (tmp_path / "c.csv").write_text("text\na\n")
+        assert "'data.pattern=*.md*'" in self.fault(tmp_path, "*.jsonl").fix
+
+    def test_files_below_a_folder_are_named_in_the_remedy(self, tmp_path: Path) -> None:
+        (tmp_path / "vault").mkdir()
+        (tmp_path / "vault" / "note.md").write_text("a note")
+        assert self.fault(tmp_path, "*.jsonl").fix == "Say which files to read: 'data.pattern=*/*.md*'"
 
     def test_a_missing_file_names_the_nearest(self, tmp_path: Path) -> None:
         (tmp_path / "train.jsonl").write_bytes(GOOD)

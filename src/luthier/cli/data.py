@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli.columns import NamedColumns, columns_of
 from luthier.cli.data_check import data_check
 from luthier.cli.data_report import data_report
 from luthier.cli.data_show import data_show
@@ -76,6 +77,7 @@ def convert(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A file of any format, a folder or a zip archive.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the rows go.", show_default=False)] = None,
     dialect: Annotated[DialectName | None, typer.Option("--from", metavar="NAME", help="The dialect of the source. Without it, it is recognised.", show_default=False)] = None,
+    columns: NamedColumns = None,
     form: Annotated[RowForm | None, typer.Option("--to", help="What the rows become. Without it, what holds the dialect best.", show_default=False)] = None,
     branches: Annotated[Branches, typer.Option("--branches", help="Which paths of a conversation with branches become rows.")] = Branches.CURRENT,
     tools: Annotated[Tools, typer.Option("--tools", help="Leave tool calls and their output out, or write them as text.")] = Tools.DROP,
@@ -105,6 +107,7 @@ def convert(
         source=Path(source),
         output=out,
         dialect=dialect.value if dialect else None,
+        columns=columns_of(columns),
         form=form.value if form else None,
         choices=Choices(branches.value, tools.value, frozenset(each.value for each in keep or [])),
         skip_faulty=skip_faulty,

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli.columns import NamedColumns, columns_of
 from luthier.cli.options import AsJson
 
 if TYPE_CHECKING:
     from luthier.data.check.stage import Checked, CheckTask
     from luthier.reports.check import Finding, RepairBooks
+    from luthier.text.columns import Columns
 
 SHOWN_OF_A_KIND = 10
 FINDINGS_AT_ONCE = 1000
@@ -22,7 +24,7 @@ Paths = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="[FILE|FOLDER]...",
-        help="Files of rows, or folders of JSONL files. Without them, those of --recipe.",
+        help="Files of rows in any format, or folders of them. Without them, those of --recipe.",
         show_default=False,
     ),
 ]
@@ -31,6 +33,7 @@ Paths = Annotated[
 def data_check(
     paths: Paths = None,
     recipe: Annotated[str | None, typer.Option("--recipe", metavar="RECIPE", help="Take files, tokenizer and max_length from this recipe.", show_default=False)] = None,
+    columns: NamedColumns = None,
     against: Annotated[list[Path] | None, typer.Option("--against", metavar="FILE", help="Look for the questions of this benchmark suite, a file or a folder. May be repeated.", show_default=False)] = None,
     tokenizer: Annotated[str | None, typer.Option("--tokenizer", "--model", metavar="NAME", help="Measure lengths with this model's tokenizer: a folder, a hub id, or `embedded`.", show_default=False)] = None,
     max_length: Annotated[int | None, typer.Option("--max-length", metavar="N", min=1, help="Tell every row of more than so many tokens.", show_default=False)] = None,
@@ -53,7 +56,10 @@ def data_check(
     screen = Screen()
     task = task_of(paths, recipe, tokenizer, max_length)
     task = replace(task, against=(*task.against, *(against or ())))
+    if named := columns_of(columns):
+        task = replace(task, columns=dict.fromkeys(find_inputs(task.paths), named))
     if out:
+        check_rows_are_whole(task)
         check_out(out, find_inputs(task.paths), overwrite=overwrite)
     with listen_for_stop(StopFlag()) as stop, check(task, listener=screen, stop=stop) as found:
         books = (
@@ -62,7 +68,7 @@ def data_check(
         if as_json:
             show_as_json(found, books)
         else:
-            show_as_text(found, books, measured=task.measure is not None)
+            show_as_text(found, books, task)
         has_errors = bool(found.store.count("error"))
     if has_errors:
         raise typer.Exit(1)
@@ -84,6 +90,17 @@ def check_options(*, fix: bool, out: Path | None, overwrite: bool) -> None:
         raise UsageError(
             "usage", what, where="the command line", fix="Leave it out, or add --fix --out FOLDER"
         )
+
+
+def check_rows_are_whole(task: "CheckTask") -> None:
+    """Raise UsageError for a copy of rows whose other columns it would lose."""
+    from luthier.floor.errors import UsageError
+
+    if task.columns:
+        file = next(iter(task.columns))
+        what = "--fix copies rows with all their fields, and only the columns that were named are checked"
+        fix = f"Make rows of the columns first: luthier data convert {shlex.quote(str(file))} --columns FIELD=NAME --out rows.jsonl"
+        raise UsageError("usage", what, where="the command line", fix=fix)
 
 
 def task_of(
@@ -125,21 +142,22 @@ def from_recipe(name: str) -> "CheckTask":
     from luthier.data.sources import is_hub_id, source_configs
     from luthier.data.tokenizer import find_tokenizer
     from luthier.floor.errors import ModelError
+    from luthier.text.columns import named_columns
     from luthier.text.row_files import find_files
 
     resolved = load_recipe(name)
     for warning in resolved.warnings:
         tell(f"warning: {warning}")
     data = resolved.recipe.data
-    places = [(source.path, source.pattern) for source in source_configs(data)]
+    places = [(source.path, source.pattern, source.columns) for source in source_configs(data)]
     if data.validation_path:
-        places.append((data.validation_path, data.pattern))
-    files: list[Path] = []
-    for path, pattern in places:
+        places.append((data.validation_path, data.pattern, data.columns))
+    files: dict[Path, Columns | None] = {}
+    for path, pattern, columns in places:
         if is_hub_id(path):
             tell(f"warning: {path} is a dataset of the hub and was not checked")
         else:
-            files += find_files(Path(path), pattern)
+            files |= dict.fromkeys(find_files(Path(path), pattern), named_columns(columns))
     suites = tuple(Path(suite) for suite in data.leaks.suites)
     try:
         tokenizer = find_tokenizer(resolved.recipe)
@@ -147,7 +165,8 @@ def from_recipe(name: str) -> "CheckTask":
         tell(f"warning: lengths cannot be measured: {fault.what}")
         tokenizer = None
     measure = Measure(tokenizer, data.max_length, data.template, data.train_on) if tokenizer else None
-    return CheckTask(tuple(files), suites, measure)
+    named = {file: columns for file, columns in files.items() if columns}
+    return CheckTask(tuple(files), suites, measure, named)
 
 
 def show_as_json(found: "Checked", books: "RepairBooks | None") -> None:
@@ -171,14 +190,18 @@ def show_as_json(found: "Checked", books: "RepairBooks | None") -> None:
     show(end + "\n}")
 
 
-def show_as_text(found: "Checked", books: "RepairBooks | None", *, measured: bool) -> None:
+def show_as_text(found: "Checked", books: "RepairBooks | None", task: "CheckTask") -> None:
     """The findings, gravest first, the first of each kind; a table of all; what lengths cost; what was repaired."""
     from luthier.cli.output import show
 
-    lines = [*finding_lines(found), *summary_lines(found), *length_lines(found, measured=measured)]
+    lines = [
+        *finding_lines(found),
+        *summary_lines(found),
+        *length_lines(found, measured=task.measure is not None),
+    ]
     if books:
         lines += book_lines(books)
-    elif mendable(found):
+    elif mendable(found) and not task.columns:  # a copy would lose the other columns
         lines.append(f"next       what can be mended, in a copy: {repair_command(found.files)}")
     show("\n".join(lines))
 

@@ -73,6 +73,7 @@ def data_show(
     from luthier.cli.paint import has_colour
     from luthier.cli.row_facts import RowReader
     from luthier.cli.row_picture import Look
+    from luthier.data.sources import names_positions
     from luthier.text.token_text import TokenBytes
     from luthier.text.tokenizer import load_tokenizer
 
@@ -80,7 +81,12 @@ def data_show(
     check_choice(choice, split)
     with open_data(words, run, split) as opened:
         tokenizer = load_tokenizer(Path(opened.report.tokenizer))
-        reader = RowReader(opened.store, TokenBytes(tokenizer), opened.report.files)
+        reader = RowReader(
+            opened.store,
+            TokenBytes(tokenizer),
+            opened.report.files,
+            by_position=names_positions(opened.recipe.data),
+        )
         look = Look(has_colour(), with_tokens=tokens, was_cleaned=opened.report.cleaning is not None)
         facts, pieces = (shown_rows if step is None else shown_step)(opened, choice, reader, look)
     if as_json:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli.columns import NamedColumns, columns_of
 from luthier.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -12,8 +13,9 @@ if TYPE_CHECKING:
 
 
 def data_split(
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="JSONL files, or folders of them.", show_default=False)],
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Files of rows in any format, or folders of them.", show_default=False)],
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where train.jsonl, validation.jsonl and test.jsonl go.", show_default=False)] = None,
+    columns: NamedColumns = None,
     validation: Annotated[float, typer.Option("--validation", min=0, max=0.9, help="The share of rows to validate on.")] = 0.05,
     test: Annotated[float, typer.Option("--test", min=0, max=0.9, help="The share of rows to test on.")] = 0.1,
     group_by: Annotated[str | None, typer.Option("--group-by", metavar="FIELD", help="Never part rows with one value of this field.", show_default=False)] = None,
@@ -45,6 +47,7 @@ def data_split(
             sources=tuple(sources),
             shares={"validation": validation, "test": test},
             seed=seed,
+            columns=columns_of(columns),
             group_by=group_by,
             stratify_by=stratify_by,
             out=None if dry_run else out,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli.columns import NamedColumns, columns_of
 from luthier.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ COLUMN_WIDTH, COLUMN_LINES = 54, 8
 
 Sources = Annotated[
     list[Path],
-    typer.Argument(metavar="SOURCE...", help="JSONL files, or folders of them.", show_default=False),
+    typer.Argument(
+        metavar="SOURCE...", help="Files of rows in any format, or folders of them.", show_default=False
+    ),
 ]
 Against = Annotated[
     list[Path] | None,
@@ -72,6 +75,7 @@ DryRun = Annotated[
 def dedup(
     sources: Sources,
     against: Against = None,
+    columns: NamedColumns = None,
     out: Out = None,
     threshold: Threshold = 0.8,
     exact_only: Annotated[bool, typer.Option("--exact-only", help="Look for exact repeats only.")] = False,
@@ -82,7 +86,7 @@ def dedup(
     show_pairs: ShowPairs = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Leave out rows that repeat others; the first stays, byte for byte.
+    """Leave out rows that repeat others; the first stays, a line of JSON byte for byte.
 
     Prompts that are answered in different ways are listed and stay. Kept rows, dropped rows and a report are written.
     """
@@ -97,6 +101,7 @@ def dedup(
         task = DedupTask(
             sources=tuple(sources),
             against=tuple(against or ()),
+            columns=columns_of(columns),
             threshold=threshold,
             exact_only=exact_only,
             semantic_model=semantic,
@@ -114,6 +119,7 @@ def dedup(
 def default_out(sources: list[Path]) -> Path:
     """Away from the data: a folder that is trained on must not hold its rows twice."""
     from luthier.floor.errors import UsageError
+    from luthier.text.readers.endings import bare_name
 
     if len(sources) > 1:
         raise UsageError(
@@ -122,7 +128,7 @@ def default_out(sources: list[Path]) -> Path:
             where="--out",
             fix="Name a file: --out outputs/dedup/train.jsonl",
         )
-    return FOLDER / f"{sources[0].resolve().stem}.jsonl"
+    return FOLDER / f"{bare_name(sources[0].resolve())}.jsonl"
 
 
 def dedup_text(report: "DedupReport", *, with_clusters: bool) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli.columns import NamedColumns, columns_of
 from luthier.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ TOLD = {
 def leaks(
     rows: Annotated[list[Path], typer.Argument(metavar="ROWS...", help="The rows to train on: files or folders.", show_default=False)],
     against: Annotated[list[Path], typer.Option("--against", metavar="FILE", help="What the model will be measured by: test rows or a benchmark suite, a file or a folder. May be repeated.", show_default=False)],
+    columns: NamedColumns = None,
     threshold: Annotated[float, typer.Option("--threshold", min=0.3, max=1.0, help="The Jaccard from which two questions are near.")] = 0.8,
     exact_only: Annotated[bool, typer.Option("--exact-only", help="Look for the same questions and shared runs of words only.")] = False,
     show_pairs: Annotated[int, typer.Option("--show", metavar="N", min=0, max=MOST_SHOWN, help="Show so many pairs side by side.")] = PAIRS_SHOWN,
@@ -40,7 +42,13 @@ def leaks(
     with listen_for_stop(StopFlag()) as stop:
         from luthier.data.leaks.stage import LeaksTask, look_for_leaks
 
-        task = LeaksTask(tuple(rows), tuple(against), None if exact_only else threshold, show_pairs)
+        task = LeaksTask(
+            tuple(rows),
+            tuple(against),
+            None if exact_only else threshold,
+            show_pairs,
+            columns_of(columns),
+        )
         report = look_for_leaks(task, listener=Screen(), stop=stop)
     if as_json:
         return show_json(report.model_dump(mode="json"))

@@ -112,10 +112,18 @@ def as_text(content: bytes) -> str:
 class RowReader:
     """Puts together what there is to show of the rows of a store."""
 
-    def __init__(self, store: "TokenStore", token_bytes: "TokenBytes", hashes: dict[str, str]) -> None:
+    def __init__(
+        self,
+        store: "TokenStore",
+        token_bytes: "TokenBytes",
+        hashes: dict[str, str],
+        *,
+        by_position: bool = False,
+    ) -> None:
         self._store = store
         self._token_bytes = token_bytes
         self._hashes = hashes
+        self._by_position = by_position
         self._states: dict[str, str] = {}
 
     def read(self, row: int) -> ShownRow:
@@ -159,8 +167,11 @@ class RowReader:
         file = file_of(source)
         if file not in self._states:
             self._states[file] = self._state(file)
-        text = None if self._states[file] == GONE else read_raw(Path(file), line, origin)
+        text = None if self._states[file] == GONE else self._read(Path(file), line, origin)
         return RawRow(text, GONE if text is None else self._states[file])
+
+    def _read(self, path: Path, line: int, origin: str) -> str | None:
+        return read_raw(path, line, origin, by_position=self._by_position)
 
     def _state(self, source: str) -> str:
         try:
@@ -169,14 +180,17 @@ class RowReader:
             return GONE
 
 
-def read_raw(path: Path, line: int, origin: str) -> str | None:
-    """A row as its file has it: the line of a file of lines, else the record as JSON; None if it is not there."""
-    from luthier.text.readers.formats import is_plain_lines
+def read_raw(path: Path, line: int, origin: str, *, by_position: bool = False) -> str | None:
+    """A row as its file has it: the line of a file of lines, else the record as JSON; None if it is not there.
 
-    return read_line(path, line) if is_plain_lines(path) else read_record(path, origin)
+    `by_position` tells that tables have no header.
+    """
+    from luthier.text.readers.endings import is_plain_lines
+
+    return read_line(path, line) if is_plain_lines(path) else read_record(path, origin, by_position)
 
 
-def read_record(path: Path, origin: str) -> str | None:
+def read_record(path: Path, origin: str, by_position: bool) -> str | None:
     """The record of that origin as JSON. Reads the file up to it."""
     import json
 
@@ -184,7 +198,7 @@ def read_record(path: Path, origin: str) -> str | None:
     from luthier.text.readers.formats import read_records
 
     try:
-        for place, fields in read_records(path, Problems()):
+        for place, fields in read_records(path, Problems(), by_position=by_position):
             if place == origin:
                 return json.dumps(fields, ensure_ascii=False, default=str)
     except LuthierError:  # it went away, or its library is not there any more

@@ -46,7 +46,7 @@ class SourceConfig(Section):
     path: PathOrId
     """A file, a folder of files, or a dataset id of the Hugging Face hub."""
     pattern: Text = "*.jsonl"
-    """Which files of a folder to read."""
+    """Which files of a folder to read. Of one without JSON lines, whose files of rows are all of one other format, those are."""
     file_format: FileFormat = "auto"
     """What the files are. `auto` goes by the endings of their names."""
     columns: ColumnsConfig = ColumnsConfig()
@@ -67,7 +67,7 @@ class DataConfig(Section):
     path: PathOrId = "./data"
     """A file of rows, a folder of them, or a dataset id of the Hugging Face hub."""
     pattern: Text = "*.jsonl"
-    """Which files of a folder to read."""
+    """Which files of a folder to read. Of one without JSON lines, whose files of rows are all of one other format, those are."""
     file_format: FileFormat = "auto"
     """What the files are. `auto` goes by the endings of their names, and takes lines of JSON where they tell nothing."""
     columns: ColumnsConfig = ColumnsConfig()

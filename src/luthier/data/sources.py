@@ -12,7 +12,7 @@ from luthier.floor.errors import DataError
 from luthier.floor.files import sha256_of
 from luthier.floor.log import Listener
 from luthier.text.columns import named_columns
-from luthier.text.readers.formats import ENDINGS
+from luthier.text.readers.endings import ENDINGS
 from luthier.text.row_files import reading
 from luthier.text.rows import FileSet, Row, RowKind, find_files, first_row, first_shape, read_rows_of
 
@@ -114,6 +114,12 @@ def source_configs(config: DataConfig) -> tuple[SourceConfig, ...]:
             hub_split=config.hub_split,
         ),
     )
+
+
+def names_positions(config: DataConfig) -> bool:
+    """Whether columns are named by their place in tables without a header."""
+    named = [named_columns(each.columns) for each in source_configs(config)]
+    return any(columns.are_positions for columns in named if columns)
 
 
 def is_hub_id(name: str) -> bool:

@@ -1,6 +1,6 @@
-"""Split files of rows into training, validation and test files, line for line.
+"""Split files of rows into training, validation and test files of JSON lines.
 
-Every line is copied byte for byte in its order; which side it goes to is decided by split.py.
+Every line is copied byte for byte in its order, and every row of another file written as a line; which side it goes to is decided by split.py.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from luthier.data.dedup.scan import check_are_lines, read_raw_lines
+from luthier.data.dedup.lines import read_raw_lines
+from luthier.data.dedup.row_file import are_lines
 from luthier.data.split import SIDES, Keys, Side, choose_splitter
 from luthier.floor.errors import UsageError
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, sha256_of, sync_file, sync_folder
@@ -22,6 +23,9 @@ from luthier.floor.log import Listener, Silent
 from luthier.floor.stop import StopFlag
 from luthier.reports.provenance import gather_provenance
 from luthier.reports.split import SideCounts, SplitReport
+from luthier.text.columns import Columns
+from luthier.text.problems import Problems
+from luthier.text.readers.record import as_json_line
 from luthier.text.row_files import find_files
 from luthier.text.rows import FileSet, Row, read_rows_of
 
@@ -39,6 +43,8 @@ class SplitTask:
     sources: tuple[Path, ...]
     shares: dict[Side, float]
     seed: int
+    columns: Columns | None = None
+    """Which columns make a row."""
     group_by: str | None = None
     stratify_by: str | None = None
     out: Path | None = None
@@ -50,7 +56,7 @@ def split_files(
 ) -> SplitReport:
     """Split the rows of all sources, in order. The files get their names when all of them are whole.
 
-    Raises UsageError if a file is there already or is no file of JSON lines, DataError naming every row that cannot be read.
+    Raises UsageError if a file is there already, DataError naming every row that cannot be read.
     """
     listener, stop = listener or Silent(), stop or StopFlag()
     started = time.perf_counter()
@@ -71,7 +77,7 @@ def split_files(
             done += len(line)
             if number % ROWS_BETWEEN_LOOKS == 0:
                 stop.check(INTERRUPTED, fix="Repeat the command.")
-                listener.progress("split", done, total, f"{number:,} rows")
+                listener.progress("split", min(done, total), total, f"{number:,} rows")
             side = splitter.side(row)
             counts[side] += 1
             seen.add(keys.number(row))
@@ -84,8 +90,7 @@ def split_files(
 
 
 def _find(task: SplitTask) -> list[Path]:
-    files = [file for path in task.sources for file in find_files(path, "*.jsonl", by_recipe=False)]
-    check_are_lines(files)
+    files = [file for path in task.sources for file in find_files(path, by_recipe=False)]
     if task.out:
         if task.out.exists() and not task.out.is_dir():
             fix = "Name a folder: --out data/split"
@@ -108,8 +113,11 @@ def _check_free(out: Path, files: Sequence[Path], *, overwrite: bool) -> None:
 
 
 def _rows(files: Sequence[Path], task: SplitTask) -> Iterator[Row]:
-    sets = [FileSet((file,), group_by=task.group_by, stratify_by=task.stratify_by) for file in files]
-    return read_rows_of(sets, "auto")
+    return read_rows_of([_set(file, task) for file in files], "auto")
+
+
+def _set(file: Path, task: SplitTask) -> FileSet:
+    return FileSet((file,), columns=task.columns, group_by=task.group_by, stratify_by=task.stratify_by)
 
 
 def _counting(rows: Iterator[Row], total: int, listener: Listener, stop: StopFlag) -> Iterator[Row]:
@@ -126,8 +134,15 @@ def _counting(rows: Iterator[Row], total: int, listener: Listener, stop: StopFla
 
 def _lines(files: Sequence[Path], task: SplitTask) -> Iterator[tuple[bytes, Row]]:
     """Every line beside its row; both pass over blank lines."""
-    raw = (line.content for file in files for line in read_raw_lines(file))
+    raw = (line for file in files for line in _raw_lines(file, task))
     yield from zip(raw, _rows(files, task), strict=True)
+
+
+def _raw_lines(file: Path, task: SplitTask) -> Iterator[bytes]:
+    """The lines of a file as they are; of a table, an array or a packed file its rows, with all their fields."""
+    if are_lines(file):
+        return (line.content for line in read_raw_lines(file))
+    return (as_json_line(fields) for _, fields in _set(file, task).records(file, Problems()))
 
 
 class _Sides:
@@ -190,7 +205,8 @@ def _report(
     hashes = {str(file): sha256_of(file) for file in files}
     total = counts.total()
     largest = sorted(strata, key=lambda name: (-strata[name].total(), name))[:STRATA_TOLD]
-    parts = [VERSION, hashes, task.shares, task.seed, task.group_by, task.stratify_by]
+    columns = sorted(task.columns.of_field.items()) if task.columns else None
+    parts = [VERSION, hashes, task.shares, task.seed, columns, task.group_by, task.stratify_by]
     return SplitReport(
         inputs_hash=hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(),
         seconds=seconds,

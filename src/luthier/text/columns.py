@@ -1,5 +1,6 @@
 """Make the fields of a row out of the columns that the recipe names. Nothing here judges what the columns hold."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from luthier.text.problems import LineFault
 from luthier.text.row_shapes import FIELDS, RowKind, describe
 
 BETWEEN = "\n\n"
+# How a column of a table without a header is named, counted from 1; Polars names them so.
+POSITION = re.compile(r"column_[1-9]\d{0,3}")
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,11 @@ class Columns:
     def used(self) -> frozenset[str]:
         """Every column that is read."""
         return frozenset(name for names in self.of_field.values() for name in names)
+
+    @property
+    def are_positions(self) -> bool:
+        """Whether they name places in a table without a header."""
+        return all(map(POSITION.fullmatch, self.used))
 
     def are_in(self, fields: Mapping[str, Any]) -> bool:
         """Whether a record has every column that must be there."""

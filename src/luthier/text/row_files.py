@@ -7,14 +7,18 @@ from pathlib import Path
 
 from luthier.floor.errors import DataError, EnvironmentFault
 from luthier.floor.lookup import nearest
+from luthier.text.readers.endings import ENDINGS, ending_of, holds_rows
 
 # Regular files by their looks, whose content is the machine's and not the user's.
 SYSTEM_FOLDERS = (Path("/proc"), Path("/sys"))
+# What is read of a folder if nobody says otherwise: the default of data.pattern.
+ROW_PATTERN = "*.jsonl"
 
 
-def find_files(path: Path, pattern: str, *, by_recipe: bool = True) -> list[Path]:
+def find_files(path: Path, pattern: str = ROW_PATTERN, *, by_recipe: bool = True) -> list[Path]:
     """The files to read, sorted by name: `path` itself, or the files of the folder that match `pattern`.
 
+    A folder without JSON lines, whose files of rows are all of one other format, is read without a pattern for it.
     `by_recipe` tells whether a recipe's data section named them, or the command line: a fault speaks of the one or the other.
     Raises DataError: data-missing if nothing is there, data-path for a device, a pipe or a pattern that leaves the folder.
     """
@@ -34,6 +38,9 @@ def find_files(path: Path, pattern: str, *, by_recipe: bool = True) -> list[Path
             "data-path", f"the pattern {pattern!r} leaves the folder {path}", where="data.pattern"
         )
     found = sorted(file for file in path.glob(pattern) if not file.is_dir())
+    others = _files_by_ending(path) if not found and pattern == ROW_PATTERN else {}
+    if len({ENDINGS[ending] for ending in others}) == 1:
+        found = sorted(file for files in others.values() for file in files)
     if not found:
         raise _no_match(path, pattern, by_recipe=by_recipe)
     for file in found:
@@ -76,6 +83,15 @@ def _missing(path: Path, *, by_recipe: bool) -> DataError:
     return DataError("data-missing", f"there is no {path}{hint}", where=where, fix=fix)
 
 
+def _files_by_ending(folder: Path) -> dict[str, list[Path]]:
+    """The files of rows that lie in a folder, by the ending that says their format."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(folder.iterdir()):
+        if holds_rows(file) and not file.is_dir():
+            found.setdefault(ending_of(file), []).append(file)
+    return found
+
+
 def _no_match(path: Path, pattern: str, *, by_recipe: bool) -> DataError:
     there = sorted(file.name for file in path.iterdir())
     shown = (
@@ -88,7 +104,26 @@ def _no_match(path: Path, pattern: str, *, by_recipe: bool) -> DataError:
         f"no file in {path} matches {pattern!r}",
         where="data.pattern" if by_recipe else str(path),
         why=shown,
-        fix="Set data.pattern or data.path."
-        if by_recipe
-        else "Name a file, or a folder that holds such files.",
+        fix=_how_to_name(path, by_recipe=by_recipe),
     )
+
+
+def _how_to_name(path: Path, *, by_recipe: bool) -> str:
+    """What to type for the files that are there, in the folder or in those below it."""
+    endings = [f"*{ending}*" for ending in _files_by_ending(path)]
+    if not endings:
+        below = {
+            ending
+            for folder in sorted(path.iterdir())
+            if folder.is_dir()
+            for ending in _files_by_ending(folder)
+        }
+        endings = [f"*/*{ending}*" for ending in sorted(below)]
+    if not endings:
+        return (
+            "Set data.pattern or data.path."
+            if by_recipe
+            else "Name a file, or a folder that holds such files."
+        )
+    named = [f"'data.pattern={each}'" if by_recipe else f"{path}/{each}" for each in endings[:4]]
+    return f"Say which files to read: {' or '.join(named)}"

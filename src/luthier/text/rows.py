@@ -15,7 +15,7 @@ from luthier.text.carried import carry
 from luthier.text.columns import Columns, named_columns
 from luthier.text.problems import LineFault, Problems
 from luthier.text.readers.formats import read_records
-from luthier.text.readers.record import Fields
+from luthier.text.readers.record import Fields, Record
 from luthier.text.row import Message, Row, RowKind
 from luthier.text.row_files import find_files
 from luthier.text.shapes import SHAPE_OF, Shape, guess_shape, unused_fields
@@ -47,6 +47,11 @@ class FileSet:
     """The field that a row carries as its group; every row must have it."""
     stratify_by: str | None = None
     """The field that a row carries as its stratum; every row must have it."""
+
+    def records(self, file: Path, problems: Problems) -> Iterator[Record]:
+        """The records of one of the files; of a table without a header, where the columns are named by position."""
+        by_position = bool(self.columns and self.columns.are_positions)
+        return read_records(file, problems, file_format=self.file_format, by_position=by_position)
 
 
 def read_rows(
@@ -87,7 +92,7 @@ def read_rows_of(
         rows = 0
         for file in each.files:
             maker = _Maker(each, unused_fields)
-            for origin, fields in read_records(file, problems, file_format=each.file_format):
+            for origin, fields in each.records(file, problems):
                 try:
                     row = maker.make(fields, kind, origin)
                 except LineFault as fault:
@@ -115,7 +120,7 @@ def first_shape(each: FileSet, format: Format) -> str:
     kind: RowKind | None = None if format == "auto" else format
     maker = _Maker(each, None)
     for file in each.files:
-        for origin, fields in read_records(file, problems, file_format=each.file_format):
+        for origin, fields in each.records(file, problems):
             try:
                 maker.make(fields, kind, origin)
             except LineFault as fault:

@@ -136,7 +136,7 @@ REFUSED = [
     Refused(1, b'{"settings": 1}', "data-dialect", ":1", ("fits no dialect", "it has: settings")),
     Refused(1, b'{"data": [{"text": "a"}]}', "data-dialect", ":1", ("it has: data", "jq -c '.[\"data\"][]'")),
     Refused(1, b"", "data-empty", "", ("there is no record",)),
-    Refused(2, export(LOOP), "data-empty", "", ("no row came of 1 conversations", "its messages form a loop")),
+    Refused(2, export(LOOP), "data-empty", "", ("no row came of 1 conversation", "its messages form a loop")),
     Refused(7, export(talk("Hi", "")), "data-empty", "", ("1 conversation: no question with an answer", "1 message: empty")),
     Refused(8, export(conversation(chain(message("system", "Be kind.")))), "data-empty", "", ("no question with an answer",)),
     Refused(9, export(talk("Hi")), "data-empty", "", ("no question with an answer",)),

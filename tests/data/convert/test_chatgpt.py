@@ -236,7 +236,7 @@ def test_the_books_balance_whatever_a_conversation_holds(
 
 
 def test_an_export_without_any_row_says_why(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no row came of 1 conversations") as caught:
+    with pytest.raises(DataError, match="no row came of 1 conversation") as caught:
         rows_of(tmp_path, [conversation(chain(message("user", "Hello?")))])
     assert caught.value.code == "data-empty"
     assert "1 conversation: no question with an answer" in caught.value.problems

@@ -41,7 +41,13 @@ def test_the_report_says_what_was_read_and_written(tmp_path: Path) -> None:
     assert ConvertReport.read(output.with_name("rows.report.json")) == report
     assert report.files == {str(tmp_path / "source.json"): sha256_of(tmp_path / "source.json")}
     assert report.output_sha256 == sha256_of(output)
-    assert report.options == {"branches": "current", "tools": "drop", "keep": [], "skip_faulty": False}
+    assert report.options == {
+        "branches": "current",
+        "tools": "drop",
+        "keep": [],
+        "skip_faulty": False,
+        "columns": {},
+    }
     assert (report.dialect, report.format, report.rows) == ("chatgpt", "messages", 2)
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from luthier.config.data import ColumnsConfig
 from luthier.data.dedup import sketch
 from luthier.data.dedup.scan import Rereader
 from luthier.floor.errors import DataError, EnvironmentFault, Interrupted, UsageError
 from luthier.floor.stop import StopFlag
+from luthier.text.columns import named_columns
 from tests.data.dedup.planting import (
     changed,
     conflicts,
@@ -19,6 +21,7 @@ from tests.data.dedup.planting import (
     sentence,
     write_rows,
 )
+from tests.data.files_of_rows import write_as
 
 A, B = sentence(1), sentence(2)
 LONG = sentence(7, words=12)
@@ -180,15 +183,44 @@ def test_a_folder_is_no_file_to_write_and_is_refused_before_the_work(tmp_path: P
         run(tmp_path, source, overwrite=True)
 
 
-@pytest.mark.parametrize("name", ["in.csv", "in.json", "in.jsonl.gz", "in.parquet"])
-def test_rows_that_are_no_lines_are_refused_with_the_command_that_makes_lines(
-    tmp_path: Path, name: str
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("in.csv", (":2", ":5")),
+        ("in.json", ("#row 1", "#row 4")),
+        ("in.jsonl.gz", (":1", ":4")),
+        ("in.parquet", ("#row 1", "#row 4")),
+    ],
+)
+def test_rows_of_any_format_are_compared_and_written_as_lines_with_their_fields(
+    tmp_path: Path, name: str, places: tuple[str, str]
 ) -> None:
-    source = tmp_path / name
-    source.write_bytes(b'[{"text": "a"},\n{"text": "b"}]')
-    with pytest.raises(UsageError, match="no file of JSON lines") as refused:
-        run(tmp_path, source)
-    assert f"luthier data convert {source} --out in.jsonl" in refused.value.fix
+    texts = (A, B, changed(A, 5), A.upper() + ".")
+    source = write_as(tmp_path / name, [{"text": text, "id": str(n)} for n, text in enumerate((*texts, A))])
+    report = run(tmp_path, source, threshold=0.95, pairs_shown=5)
+    assert report.dropped == {"exact": 1, "near": 1}
+    kept = [json.loads(line) for line in kept_lines(tmp_path)]
+    assert kept == [{"text": text, "id": str(n)} for n, text in enumerate(texts[:3])]
+    near = next(row for row in dropped_rows(tmp_path) if row["kind"] == "near")
+    assert (near["repeats"], near["row"]) == (f"{source}{places[0]}", f"{source}{places[1]}")
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_named_columns_are_compared_and_a_test_set_may_have_its_own(tmp_path: Path) -> None:
+    (tmp_path / "in.tsv").write_text(f"1\t{A}\tyes\n2\t{B}\tno\n3\t{A}\tyes\n")
+    test = write_rows(tmp_path / "test.jsonl", [{"prompt": B, "completion": "no"}])
+    columns = named_columns(ColumnsConfig(prompt="column_2", completion="column_3"))
+    report = run(tmp_path, tmp_path / "in.tsv", against=(test,), columns=columns)
+    assert report.dropped == {"exact": 1, "against-exact": 1}
+    assert [json.loads(line)["column_1"] for line in kept_lines(tmp_path)] == ["1"]
+
+
+def test_a_broken_row_of_a_table_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text,id\na,1\nb\n")
+    with pytest.raises(DataError) as fault:
+        run(tmp_path, tmp_path / "in.csv")
+    assert fault.value.where == f"{tmp_path}/in.csv:3"
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
 def test_lines_of_json_are_read_whatever_their_file_is_called(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from luthier.floor.errors import EnvironmentFault
 from luthier.text.problems import LineFault
-from luthier.text.readers.compressed import ending_of, open_stream
+from luthier.text.readers.compressed import open_stream
+from luthier.text.readers.endings import ending_of
 from tests.text.readers.reading import read, write
 
 pytestmark = pytest.mark.slow

@@ -14,8 +14,7 @@ from luthier.floor.errors import DataError, EnvironmentFault
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 from luthier.reports.leaks import LeakPair
-from luthier.text.readers.compressed import ending_of
-from luthier.text.readers.formats import ENDINGS
+from luthier.text.readers.endings import ENDINGS, ending_of
 from luthier.text.row_files import find_files
 from luthier.text.rows import Row
 

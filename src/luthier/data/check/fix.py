@@ -20,7 +20,7 @@ from luthier.data.check.repair import Edit, Repaired, repair_row
 from luthier.data.check.source import Record, Source, decode_bytes, parse_record
 from luthier.data.dedup.columns import Array, Columns
 from luthier.data.dedup.exact import drop_exact
-from luthier.data.dedup.scan import read_raw_lines
+from luthier.data.dedup.lines import read_raw_lines
 from luthier.data.dedup.verdict import EXACT, Verdict
 from luthier.floor.errors import UsageError
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, publish_folder

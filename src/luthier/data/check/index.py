@@ -15,11 +15,13 @@ import numpy as np
 from luthier.data.check.source import Record, parse_record
 from luthier.data.check.view import View, view_of
 from luthier.data.dedup.columns import Array, Columns
-from luthier.data.dedup.scan import PlacedRow, Rereader, reading
+from luthier.data.dedup.row_file import RowFile
+from luthier.data.dedup.scan import PlacedRow, Rereader
 from luthier.data.dedup.sketch import Sketcher, mix
 from luthier.data.dedup.table import Table, make_table
 from luthier.data.dedup.wording import Wording, exact_key, fold, short_key, squeeze, tokens_of
 from luthier.text.json_lines import LONGEST_LINE_BYTES
+from luthier.text.row_files import reading
 
 BATCH_ROWS = 4096
 BATCH_CHARACTERS = 2**21
@@ -133,7 +135,7 @@ class ViewReader(Rereader):
     """Reads rows again as the checks see them, from the files or their spools. A context manager: one file stays open."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        super().__init__(files)
+        super().__init__([RowFile(path) for path in files])
         self._paths = files
         self._source: BinaryIO | None = None
         self._number = -1

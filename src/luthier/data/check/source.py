@@ -5,7 +5,6 @@ that every row can be read again by its offset.
 """
 
 import codecs
-import json
 import re
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -14,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data.check.kinds import Fault
-from luthier.data.dedup.scan import read_raw_lines, reading
+from luthier.data.dedup.lines import read_raw_lines
 from luthier.floor.errors import DataError
 from luthier.floor.files import disk_faults
+from luthier.text.columns import Columns
 from luthier.text.json_lines import BYTE_ORDER_MARKS, HEAD_BYTES, UTF8_BOM, check_head, parse_object
 from luthier.text.json_values import split_objects
 from luthier.text.problems import LineFault, Problems
-from luthier.text.readers.formats import is_plain_lines, read_records
+from luthier.text.readers.endings import is_plain_lines
+from luthier.text.readers.formats import read_records
+from luthier.text.readers.record import as_json_line
+from luthier.text.row_files import reading
 
 CHUNK_BYTES = 2**20
 LINE_ENDINGS = (".jsonl", ".ndjson")
@@ -57,14 +60,19 @@ class Parsed:
 class Source:
     """One file. Raises DataError (data-enc) at once if it is something else than its name says."""
 
-    def __init__(self, path: Path, spool: Path) -> None:
+    def __init__(
+        self, path: Path, spool: Path, columns: Columns | None = None, *, may_lack_columns: bool = False
+    ) -> None:
         self.path = path
         self.head_faults: list[Fault] = []
         """What is wrong with the file as a whole."""
         with reading(path), open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
         # Tables, text and packed files have readers of their own; what is JSON is read here, to see it byte for byte.
-        self._is_foreign = not is_plain_lines(path) and path.suffix.lower() != ".json"
+        is_json = is_plain_lines(path) or path.suffix.lower() == ".json"
+        self._columns = columns
+        self._may_lack_columns = may_lack_columns
+        self._is_foreign = columns is not None or not is_json
         self._encoding = "" if self._is_foreign else self._look(head)
         self._is_array = not self._is_foreign and _is_array(head.removeprefix(UTF8_BOM).lstrip(), path)
         self._spool = spool
@@ -116,11 +124,9 @@ class Source:
         problems = _Told()
         offset = 0
         with disk_faults(self._spool), open(self._spool, "wb") as spool:
-            for origin, fields in read_records(self.path, problems):
+            for origin, fields in self._picked(problems):
                 yield from problems.take(offset)
-                content = (
-                    json.dumps(fields, ensure_ascii=False, default=str).encode("utf-8", "replace") + b"\n"
-                )
+                content = as_json_line(fields)
                 spool.write(content)
                 spool.flush()
                 yield Record(_line_of(origin), offset, content)
@@ -128,6 +134,18 @@ class Source:
             if not offset:
                 problems.raise_if_any()  # nothing of the file can be read
             yield from problems.take(offset)
+
+    def _picked(self, problems: "_Told") -> Iterator[tuple[str, dict[str, Any]]]:
+        """What the reader finds, made of the columns where they are named and the file has them."""
+        columns = self._columns
+        by_position = bool(columns and columns.are_positions)
+        for number, (origin, fields) in enumerate(read_records(self.path, problems, by_position=by_position)):
+            if columns and not number and self._may_lack_columns and not columns.are_in(fields):
+                columns = None
+            try:
+                yield origin, dict(columns.pick(fields)) if columns else fields
+            except LineFault as fault:
+                problems.tell(origin, Fault("missing-field", fault.what))
 
     def _records_of_array(self, path: Path) -> Iterator[Record]:
         """The objects of an array, each written to the spool as a line; a file that breaks off ends with its fault."""
@@ -162,17 +180,21 @@ class _Told(Problems):
 
     def __init__(self) -> None:
         super().__init__()
-        self._waiting: list[tuple[str, LineFault]] = []
+        self._waiting: list[tuple[str, Fault]] = []
 
     def add(self, origin: str, fault: LineFault) -> None:
         """Keep a fault until the next record, or the end."""
         super().add(origin, fault)
+        self.tell(origin, _as_fault(fault))
+
+    def tell(self, origin: str, fault: Fault) -> None:
+        """Keep what is wrong with a record that could be read."""
         self._waiting.append((origin, fault))
 
     def take(self, offset: int) -> Iterator[Record]:
         """The faults since the last time, as records of their own."""
         waiting, self._waiting = self._waiting, []
-        return (Record(_line_of(origin), offset, b"", _as_fault(fault)) for origin, fault in waiting)
+        return (Record(_line_of(origin), offset, b"", fault) for origin, fault in waiting)
 
 
 def _line_of(origin: str) -> int:

@@ -7,9 +7,9 @@ each row and of each finding, texts only of the batch in hand.
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,12 +28,13 @@ from luthier.data.check.store import FindingStore
 from luthier.data.check.tools import check_tools
 from luthier.data.check.turns import check_turns
 from luthier.data.check.view import View, view_of
-from luthier.data.dedup.columns import Columns
+from luthier.data.dedup.columns import Columns as NumberColumns
 from luthier.data.dedup.sketch import Sketcher, choose_bands, find_engine
 from luthier.floor.errors import EnvironmentFault, UsageError
 from luthier.floor.log import Listener, Silent
 from luthier.floor.stop import StopFlag
 from luthier.floor.units import count_of
+from luthier.text.columns import Columns
 from luthier.text.row_files import find_files
 from luthier.text.rows import Row
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckTask", "Checked", "check"]
 
-PATTERN = "*.jsonl"
 THRESHOLD = 0.8
 COLUMN_BYTES = 2**30
 INTERRUPTED = "the check was interrupted"
@@ -57,6 +57,8 @@ class CheckTask:
     paths: tuple[Path, ...]
     against: tuple[Path, ...] = ()
     measure: Measure | None = None
+    columns: Mapping[Path, Columns] = field(default_factory=dict)
+    """By file the columns that make a row, where they are named. Held-out files may lack them."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,18 @@ def check(
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="luthier-check-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        sources = tuple(Source(path, folder / f"{number}.spool") for number, path in enumerate(files))
+        sources = tuple(
+            Source(
+                path,
+                folder / f"{number}.spool",
+                task.columns.get(path),
+                may_lack_columns=bool(split_of(path)),
+            )
+            for number, path in enumerate(files)
+        )
         meter = _meter(task.measure)
         store = stack.enter_context(FindingStore(files, folder))
-        columns = stack.enter_context(Columns(folder, budget_bytes=COLUMN_BYTES))
+        columns = stack.enter_context(NumberColumns(folder, budget_bytes=COLUMN_BYTES))
         suites, held_out = (
             stack.enter_context(Suites(paths, folder, kinds, listener=listener, stop=stop))
             for paths, kinds in ((suite_files(task.against), CONTAMINATION), (held_out_of(files), NEAR_LEAK))
@@ -109,7 +119,7 @@ def check(
 
 def find_inputs(paths: Sequence[Path]) -> tuple[Path, ...]:
     """The files, each once. Raises UsageError for a file that is named twice: all its rows would repeat themselves."""
-    files = [file for path in paths for file in find_files(path, PATTERN, by_recipe=False)]
+    files = [file for path in paths for file in find_files(path, by_recipe=False)]
     seen = Counter(file.resolve() for file in files)
     twice = next((file for file in files if seen[file.resolve()] > 1), None)
     if twice:
@@ -173,7 +183,7 @@ class _Pass:
         if self.empty_rows:
             self.store.add(*self.first_empty, Fault("guide-empty", f"Found {self.empty_rows} empty samples"))
         total = max(1, sum(self._sizes))
-        self.listener.progress("check", total, total, f"{self.rows:,} rows")
+        self.listener.progress("check", total, total, count_of(self.rows, "row"))
 
     def _file(self, number: int, source: Source) -> None:
         for fault in source.head_faults:
@@ -185,7 +195,7 @@ class _Pass:
             if self.rows % ROWS_BETWEEN_LOOKS == 0:
                 self.stop.check(INTERRUPTED, fix="Repeat the command.")
                 done = sum(self._sizes[:number]) + min(record.offset, self._sizes[number])
-                self.listener.progress("check", done, sum(self._sizes), f"{self.rows:,} rows")
+                self.listener.progress("check", done, sum(self._sizes), count_of(self.rows, "row"))
             self._record(number, source, record, state)
         if not state.rows:
             self.store.add(number, 1, Fault("empty-file", "the file holds no row"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from luthier.floor.errors import DataError, EnvironmentFault
 from luthier.floor.files import sha256_of
 from luthier.text.json_values import CHUNK_BYTES
+from luthier.text.readers.endings import holds_rows
 from luthier.text.row_files import find_files
 from luthier.text.zip_archive import base_name, check_member, list_members, read_member
 
@@ -85,10 +86,11 @@ def _parts_of_folder(folder: Path) -> list[Part]:
     if not exports and archives:
         return _parts_of_file(archives[0])
     chosen = exports or [path for path in files if path.suffix.lower() in DATA_ENDINGS]
+    chosen = chosen or [path for path in files if holds_rows(path)]
     if not chosen:
         raise DataError(
             "data-missing",
-            f"there is no export and no JSON file in {folder}",
+            f"there is no export and no file of rows in {folder}",
             where=str(folder),
             fix="Put a ChatGPT export there (the zip as it came, or its conversations.json), or name a file.",
         )

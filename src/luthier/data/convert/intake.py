@@ -11,27 +11,32 @@ from luthier.data.convert.dialects import Dialect, fits_none, named, recognise
 from luthier.data.convert.inputs import Inputs, Part
 from luthier.floor.errors import DataError
 from luthier.floor.log import Listener
+from luthier.text.columns import Columns
 from luthier.text.json_lines import HEAD_BYTES, UTF8_BOM, check_head
 from luthier.text.json_values import Piece, parse_record, split_lines, split_objects
 from luthier.text.problems import LineFault, Problems
-from luthier.text.readers.compressed import is_compressed
-from luthier.text.readers.formats import format_of, read_records
+from luthier.text.readers.endings import format_of, is_compressed
+from luthier.text.readers.formats import read_records
 
 Event = tuple[str, dict[str, Any] | LineFault]
 """Where a record stands, and the record or what is wrong with it."""
 
 RECORDS_LOOKED_AT = 20
 FAULTS_IN_FULL = 100
+MOST_NAMES = 40
 LINE_ENDINGS = (".jsonl", ".ndjson")
 SILENT_S = 2.0
 
 
-def read_events(inputs: Inputs, listener: Listener) -> Iterator[Event]:
-    """Every record of every part. Raises DataError where the rest of a part cannot be told apart any more."""
+def read_events(inputs: Inputs, listener: Listener, *, by_position: bool = False) -> Iterator[Event]:
+    """Every record of every part. Raises DataError where the rest of a part cannot be told apart any more.
+
+    `by_position` tells that tables have no header.
+    """
     progress = _Progress(sum(part.length_bytes for part in inputs.parts), listener)
     for part in inputs.parts:
         if _has_reader(part):
-            yield from _read(part, progress)
+            yield from _read(part, progress, by_position=by_position)
             continue
         pieces, is_by_line = _cut(part, progress)
         for piece in pieces:
@@ -51,15 +56,34 @@ def read_events(inputs: Inputs, listener: Listener) -> Iterator[Event]:
     progress.end()
 
 
+def pick_columns(events: Iterator[Event], columns: Columns, left_out: Counter[str]) -> Iterator[Event]:
+    """The records with the fields that the columns make and no others, whose rows are counted in `left_out` by name."""
+    for origin, found in events:
+        if isinstance(found, LineFault):
+            yield origin, found
+            continue
+        try:
+            picked = columns.pick(found)
+        except LineFault as fault:
+            yield origin, fault
+            continue
+        for name in found.keys() - columns.used:
+            if name in left_out or len(left_out) < MOST_NAMES:
+                left_out[name] += 1
+        yield origin, picked
+
+
 def _has_reader(part: Part) -> bool:
     """Whether the part is a table, a shard or packed, which training reads as it is, and not JSON, which exports are."""
     return is_compressed(part.path) or format_of(part.path) not in ("json", "jsonl")
 
 
-def _read(part: Part, progress: "_Progress") -> Iterator[Event]:
+def _read(part: Part, progress: "_Progress", *, by_position: bool) -> Iterator[Event]:
     """The records of such a part, and its faults in their places."""
     faults = _Faults()
-    for number, (origin, fields) in enumerate(read_records(part.path, faults), start=1):
+    for number, (origin, fields) in enumerate(
+        read_records(part.path, faults, by_position=by_position), start=1
+    ):
         yield from faults.take()
         yield origin, fields
         progress.tell(f"{number:,} rows")

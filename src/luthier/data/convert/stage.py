@@ -7,6 +7,7 @@ links, pictures and file names in the data are text.
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from luthier.data.convert.books import ConversionBooks
 from luthier.data.convert.dialects import Dialect, check_fits, unread_fields
 from luthier.data.convert.inputs import as_text, find_inputs
-from luthier.data.convert.intake import Event, find_dialect, read_events
+from luthier.data.convert.intake import Event, find_dialect, pick_columns, read_events
 from luthier.data.convert.settle import Form, row_line, settle
 from luthier.data.convert.writer import RowWriter, check_output, default_output, report_path
 from luthier.floor.errors import DataError, UsageError
@@ -24,6 +25,7 @@ from luthier.floor.stop import StopFlag
 from luthier.floor.units import count_of
 from luthier.reports.convert import ConvertReport
 from luthier.reports.provenance import gather_provenance
+from luthier.text.columns import Columns
 from luthier.text.dialects.turns import Choices, Reading
 from luthier.text.problems import LineFault, Problems
 
@@ -41,6 +43,8 @@ class Request:
     source: Path
     output: Path | None = None
     dialect: str | None = None
+    columns: Columns | None = None
+    """Which columns make a record, of rows that have other names."""
     form: Form | None = None
     choices: Choices = field(default_factory=Choices)
     skip_faulty: bool = False
@@ -74,7 +78,11 @@ def convert(
     output = request.output or default_output(request.source)
     if not request.is_dry:
         check_output(output, inputs, overwrite=request.overwrite)
-    dialect, events = find_dialect(read_events(inputs, listener), request.dialect, request.source)
+    left_out: Counter[str] = Counter()
+    every = read_events(inputs, listener, by_position=bool(request.columns and request.columns.are_positions))
+    if request.columns:
+        every = pick_columns(every, request.columns, left_out)
+    dialect, events = find_dialect(every, request.dialect, request.source)
     work = _Work(request, dialect, _form_of(dialect, request), stop or StopFlag())
     _check_choices(dialect, request.choices)
     listener.say(f"reading {request.source} as {dialect.name} ({dialect.looks})")
@@ -85,6 +93,7 @@ def convert(
         if not work.books.threads.kept:
             raise _nothing_came(request.source, work.books)
         output_sha256 = writer.finish()
+    work.books.notes.update({_not_in_a_row(name): rows for name, rows in left_out.items()})
     report = _report(work, inputs.files, output, output_sha256, time.perf_counter() - started)
     return report if request.is_dry else report.write(report_path(output))
 
@@ -112,9 +121,13 @@ def _rows(work: _Work, events: Iterator[Event]) -> Iterator[dict[str, Any]]:
 def _note_unread(work: _Work, record: dict[str, Any]) -> None:
     """Count the fields that no row has; of hostile records, which may each have others, the first names only."""
     for name in unread_fields(record, work.dialect):
-        note = f"{name[:40]!r} is a field that no row has"
+        note = _not_in_a_row(name)
         if note in work.books.notes or len(work.books.notes) < MOST_NOTES:
             work.books.notes[note] += 1
+
+
+def _not_in_a_row(name: str) -> str:
+    return f"{name[:40]!r} is a field that no row has"
 
 
 def _records(work: _Work, events: Iterator[Event]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -183,6 +196,9 @@ def _report(
         "tools": choices.tools,
         "keep": sorted(choices.keep),
         "skip_faulty": work.request.skip_faulty,
+        "columns": {field: list(names) for field, names in work.request.columns.of_field.items()}
+        if work.request.columns
+        else {},
     }
     inputs = json.dumps([sorted(files.values()), options, work.dialect.name, work.form])
     return ConvertReport(

@@ -1,8 +1,8 @@
-"""Write what stays, byte for byte, and what went, each under a temporary name until all of it is there."""
+"""Write what stays, byte for byte where it was a line, and what went, each under a temporary name until all of it is there."""
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from luthier.data.dedup.columns import Array
+from luthier.data.dedup.lines import read_raw_lines
 from luthier.data.dedup.picture import TEXT_SHOWN
-from luthier.data.dedup.scan import Rereader, read_raw_lines
+from luthier.data.dedup.row_file import RowFile
+from luthier.data.dedup.scan import Rereader
 from luthier.data.dedup.table import Table
 from luthier.data.dedup.verdict import KEPT, KINDS, NONE, Verdict, measure_of
 from luthier.floor.errors import UsageError
@@ -60,7 +62,12 @@ class Outputs:
 
 
 def write_outputs(
-    outputs: Outputs, table: Table, verdict: Verdict, reader: Rereader, conflict_groups: Iterable[Array]
+    outputs: Outputs,
+    sources: Sequence[RowFile],
+    table: Table,
+    verdict: Verdict,
+    reader: Rereader,
+    conflict_groups: Iterable[Array],
 ) -> None:
     """Write kept rows, dropped rows and conflicts; the names appear when all three are whole.
 
@@ -74,7 +81,7 @@ def write_outputs(
                 for path in (outputs.rows, outputs.dropped, outputs.conflicts)
             ]
             rows, dropped, conflicts = files
-            _copy_kept(table, verdict, rows)
+            _copy_kept(sources, table, verdict, rows)
             _write_lines(dropped, _dropped_lines(table, verdict))
             _write_lines(conflicts, _conflict_lines(table, reader, conflict_groups))
             reader.check_unchanged()
@@ -96,11 +103,11 @@ def _temporary(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def _copy_kept(table: Table, verdict: Verdict, out: BinaryIO) -> None:
+def _copy_kept(sources: Sequence[RowFile], table: Table, verdict: Verdict, out: BinaryIO) -> None:
     """The lines of the kept rows, in order; a last line without an end gets one, or two rows would become one."""
     row = 0
-    for path in table.files[: table.source_files]:
-        for line in read_raw_lines(path):
+    for source in sources:
+        for line in read_raw_lines(source.lines):
             if row < table.first_against and verdict.kind_S[row] == KEPT:
                 out.write(line.content if line.content.endswith(b"\n") else line.content + b"\n")
             row += 1

@@ -1,7 +1,7 @@
 """Deduplicate rows: exact repeats, near-duplicates, and what another set has too.
 
 The order is: the same rows first, then rows near the other set, then clusters of near rows among those that are left. Kept
-rows are copied byte for byte. Memory holds numbers, never texts; beyond a budget the numbers lie in files.
+rows that are lines of a file are copied byte for byte, others written as lines. Memory holds numbers, never texts; beyond a budget the numbers lie in files.
 """
 
 import hashlib
@@ -10,18 +10,19 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.data.dedup.columns import Columns
-from luthier.data.dedup.embed import hash_static_model, load_embedder
+from luthier.data.dedup.columns import Columns as NumberColumns
+from luthier.data.dedup.embed import Embedder, hash_static_model, load_embedder
 from luthier.data.dedup.exact import Prompts, conflicts, count_prompts, drop_exact
 from luthier.data.dedup.judge import Judge, WordingReader
 from luthier.data.dedup.output import Outputs, write_outputs
 from luthier.data.dedup.picture import largest_clusters, repeated_pairs
-from luthier.data.dedup.scan import Rereader, check_are_lines
+from luthier.data.dedup.row_file import row_files
+from luthier.data.dedup.scan import Rereader
 from luthier.data.dedup.semantic import Semantic, drop_semantic
 from luthier.data.dedup.sketch import LOWEST_THRESHOLD, Bands, Sketcher, choose_bands, find_engine
 from luthier.data.dedup.sweep import Search, drop_against, drop_near
@@ -33,6 +34,7 @@ from luthier.floor.log import Listener, Silent
 from luthier.floor.stop import StopFlag
 from luthier.reports.dedup import DedupReport, PromptCounts
 from luthier.reports.provenance import gather_provenance
+from luthier.text.columns import Columns
 from luthier.text.row_files import find_files
 
 __all__ = ["DedupTask", "dedup"]
@@ -40,7 +42,6 @@ __all__ = ["DedupTask", "dedup"]
 # Columns up to this size stay in memory; half as much again is used to sort. Measured: bench/dedup.
 BUDGET_BYTES = 2 * 2**30
 BATCH_ROWS = 4096
-PATTERN = "*.jsonl"
 VERSION = 1
 LOWEST_SIMILARITY = 0.5
 
@@ -51,6 +52,8 @@ class DedupTask:
 
     sources: tuple[Path, ...]
     against: tuple[Path, ...] = ()
+    columns: Columns | None = None
+    """Which columns make a row; files to compare against may lack them."""
     threshold: float = 0.8
     exact_only: bool = False
     semantic_model: str | None = None
@@ -87,20 +90,20 @@ def dedup(
     """
     listener, stop = listener or Silent(), stop or StopFlag()
     started = time.perf_counter()
-    sources, against = _find_inputs(task)
+    named = _find_inputs(task)
     outputs = Outputs(task.out) if task.out else None
     if outputs:
-        outputs.check((*sources, *against), overwrite=task.overwrite)
+        outputs.check((*named[0], *named[1]), overwrite=task.overwrite)
     sketcher = None if task.exact_only else Sketcher(find_engine(), _bands_of(task))
-    embedder = None
-    if task.semantic_model is not None:
-        check_similarity(task.similarity)
-        embedder = load_embedder(task.semantic_model, where="--semantic")
+    embedder = _embedder_of(task)
     with (
+        ExitStack() as stack,
         _workspace(task.out) as folder,
-        Columns(folder, budget_bytes=budget_bytes) as columns,
-        Rereader((*sources, *against)) as reader,
+        NumberColumns(folder, budget_bytes=budget_bytes) as columns,
     ):
+        sources = row_files(named[0], folder, columns=task.columns)
+        against = row_files(named[1], folder, columns=task.columns, may_lack_columns=True)
+        reader = stack.enter_context(Rereader((*sources, *against)))
         table = read_table(
             sources, against, columns, sketcher=sketcher, batch_rows=batch_rows, listener=listener, stop=stop
         )
@@ -116,7 +119,7 @@ def dedup(
         report = _report(task, found, reader, outputs, budget_bytes=budget_bytes, started=started)
         if outputs:
             groups = conflicts(table, found.verdict.is_kept_S, budget_bytes=budget_bytes // 4)
-            write_outputs(outputs, table, found.verdict, reader, groups)
+            write_outputs(outputs, sources, table, found.verdict, reader, groups)
             report = report.model_copy(update={"seconds": time.perf_counter() - started})
             report.write(outputs.report)
         reader.check_unchanged()
@@ -124,21 +127,27 @@ def dedup(
 
 
 def _find_inputs(task: DedupTask) -> tuple[list[Path], list[Path]]:
-    sources = [file for path in task.sources for file in find_files(path, PATTERN, by_recipe=False)]
-    against = [file for path in task.against for file in find_files(path, PATTERN, by_recipe=False)]
+    sources = [file for path in task.sources for file in find_files(path, by_recipe=False)]
+    against = [file for path in task.against for file in find_files(path, by_recipe=False)]
     seen: set[Path] = set()
     for file in (*sources, *against):
         if file.resolve() in seen:
             what = f"{file} is named twice: every row of it would repeat itself"
             raise UsageError("usage", what, where="the command line", fix="Name each file once.")
         seen.add(file.resolve())
-    check_are_lines([*sources, *against])
     return sources, against
 
 
 def _bands_of(task: DedupTask) -> Bands:
     check_threshold(task.threshold)
     return choose_bands(task.threshold)
+
+
+def _embedder_of(task: DedupTask) -> Embedder | None:
+    if task.semantic_model is None:
+        return None
+    check_similarity(task.similarity)
+    return load_embedder(task.semantic_model, where="--semantic")
 
 
 def check_threshold(threshold: float) -> None:
@@ -265,6 +274,8 @@ def _counts_of(prompts: Prompts) -> PromptCounts:
 
 def _hash_inputs(task: DedupTask, files: dict[str, str], against: Sequence[str]) -> str:
     parts: list[Any] = [VERSION, files, against, None if task.exact_only else task.threshold]
+    if task.columns:
+        parts.append(sorted(task.columns.of_field.items()))
     if task.semantic_model is not None:
         parts += [hash_static_model(task.semantic_model), task.similarity]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from luthier.data.dedup.columns import Array, Columns
+from luthier.data.dedup.row_file import RowFile
 from luthier.data.dedup.scan import PlacedRow, read_rows_of
 from luthier.data.dedup.sketch import Sketcher
 from luthier.data.dedup.wording import exact_key, fold, short_key, squeeze, tokens_of
 from luthier.floor.errors import DataError
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
+from luthier.floor.units import count_of
 
 BATCH_CHARACTERS = 2**21
 INTERRUPTED = "the search for duplicates was interrupted; nothing was written"
@@ -23,6 +25,8 @@ class Table:
     """Every row by its number: sources first, in order, then the files to compare against. N: rows, K, B as in sketch.py."""
 
     files: tuple[Path, ...]
+    markers: tuple[str, ...]
+    """What stands in an origin between each file's name and a row's number."""
     source_files: int
     """So many of the files are sources, the others are compared against."""
     file_N: Array
@@ -47,12 +51,13 @@ class Table:
 
     def origin(self, row: int) -> str:
         """`data/train.jsonl:17`"""
-        return f"{self.files[self.file_N[row]]}:{self.line_N[row]}"
+        file = int(self.file_N[row])
+        return f"{self.files[file]}{self.markers[file]}{self.line_N[row]}"
 
 
 def read_table(
-    sources: Sequence[Path],
-    against: Sequence[Path],
+    sources: Sequence[RowFile],
+    against: Sequence[RowFile],
     columns: Columns,
     *,
     sketcher: Sketcher | None,
@@ -62,8 +67,8 @@ def read_table(
 ) -> Table:
     """Read every row once. Without a sketcher there are no signatures, and only exact repeats can be found."""
     files = (*sources, *against)
-    total = sum(path.stat().st_size for path in files)
-    done_before = [0, *np.cumsum([path.stat().st_size for path in files]).tolist()]
+    sizes = [file.path.stat().st_size for file in files]
+    total, done_before = sum(sizes), [0, *np.cumsum(sizes).tolist()]
     batch: list[PlacedRow] = []
     characters, rows, first_against = 0, 0, None
     for row in read_rows_of(files):
@@ -75,17 +80,19 @@ def read_table(
         if len(batch) >= batch_rows or characters >= BATCH_CHARACTERS:
             stop.check(INTERRUPTED, fix="Repeat the command.")
             append_rows(batch, columns, sketcher)
-            listener.progress("read", done_before[row.file] + row.offset, total, f"{rows:,} rows")
+            done = done_before[row.file] + min(row.offset, sizes[row.file])  # a copy may be the longer
+            listener.progress("read", done, total, count_of(rows, "row"))
             batch, characters = [], 0
     if batch:
         append_rows(batch, columns, sketcher)
     if not rows or first_against == 0:
-        raise _no_rows(sources)
-    listener.progress("read", total, total, f"{rows:,} rows")
+        raise _no_rows([source.path for source in sources])
+    listener.progress("read", total, total, count_of(rows, "row"))
     first_against = rows if first_against is None else first_against
     return make_table(
-        files,
+        tuple(file.path for file in files),
         columns.close(),
+        markers=tuple(file.marker for file in files),
         source_files=len(sources),
         first_against=first_against,
         spilled_bytes=columns.spilled_bytes,
@@ -125,11 +132,13 @@ def make_table(
     source_files: int,
     first_against: int,
     spilled_bytes: int,
+    markers: tuple[str, ...] | None = None,
 ) -> Table:
     """The table of columns that are closed. Rows from `first_against` on are only compared against."""
     bands = sum(name.startswith("band") for name in found)
     return Table(
         files=files,
+        markers=markers or (":",) * len(files),
         source_files=source_files,
         file_N=found["file"],
         line_N=found["line"],

@@ -15,6 +15,7 @@ from luthier.floor.log import Listener, Silent
 from luthier.floor.stop import StopFlag
 from luthier.reports.leaks import LeaksReport
 from luthier.reports.provenance import gather_provenance
+from luthier.text.columns import Columns
 from luthier.text.rows import FileSet, Row, read_rows_of
 
 VERSION = 1
@@ -29,6 +30,8 @@ class LeaksTask:
     against: tuple[Path, ...]
     threshold: float | None
     pairs_shown: int
+    columns: Columns | None = None
+    """Which columns make a row to look at; the other files ask in a form of their own."""
 
 
 def look_for_leaks(
@@ -43,7 +46,7 @@ def look_for_leaks(
     files = suite_files(task.rows, by_recipe=False)
     against = suite_files(task.against, by_recipe=False)
     _check_apart(files, against)
-    sets = [FileSet((file,)) for file in files]
+    sets = [FileSet((file,), columns=task.columns) for file in files]
     leaks = find_leaks(
         _telling(read_rows_of(sets, "auto"), files, listener, stop, "look for leaks"),
         _telling(read_suites(against, listener), against, listener, stop, "read questions"),
@@ -52,7 +55,9 @@ def look_for_leaks(
         stop=stop,
     )
     hashes, asked = ({str(file): sha256_of(file) for file in each} for each in (files, against))
-    parts = [VERSION, hashes, asked, task.threshold, task.pairs_shown]
+    parts: list[object] = [VERSION, hashes, asked, task.threshold, task.pairs_shown]
+    if task.columns:
+        parts.append(sorted(task.columns.of_field.items()))
     return LeaksReport(
         inputs_hash=hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
         seconds=time.perf_counter() - started,

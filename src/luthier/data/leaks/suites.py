@@ -13,8 +13,8 @@ from luthier.floor.log import Listener
 from luthier.floor.units import count_of
 from luthier.text.json_lines import LONGEST_LINE_BYTES, parse_object
 from luthier.text.problems import LineFault, Problems
-from luthier.text.readers.compressed import ending_of
-from luthier.text.readers.formats import ENDINGS, read_records
+from luthier.text.readers.endings import ENDINGS, holds_rows
+from luthier.text.readers.formats import read_records
 from luthier.text.readers.record import Record
 from luthier.text.row_files import find_files
 from luthier.text.rows import Row
@@ -42,13 +42,8 @@ def suite_files(paths: Sequence[str | Path], *, by_recipe: bool) -> list[Path]:
     found: list[Path] = []
     for name in paths:
         files = find_files(Path(name), "*", by_recipe=by_recipe)
-        found += [file for file in files if file == Path(name) or _may_ask(file)]
+        found += [file for file in files if file == Path(name) or holds_rows(file)]
     return list(dict.fromkeys(found))
-
-
-def _may_ask(file: Path) -> bool:
-    is_about_others = file.stem.upper().startswith(("README", "LICENSE", "LICENCE", "NOTICE"))
-    return ending_of(file) in ENDINGS and not is_about_others
 
 
 def read_suites(files: Sequence[Path], listener: Listener) -> Iterator[Row]:

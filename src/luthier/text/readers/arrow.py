@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from luthier.floor.units import format_bytes
 from luthier.text.problems import LineFault, Problems
-from luthier.text.readers.compressed import is_compressed
+from luthier.text.readers.endings import is_compressed
 from luthier.text.readers.record import INSTALL_FORMATS, Record, missing_library, row_origin
 from luthier.text.row_files import reading
 

@@ -8,7 +8,6 @@ import bz2
 import importlib
 import io
 import lzma
-import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,13 +18,10 @@ from typing import BinaryIO, Protocol
 
 from luthier.floor.units import format_bytes
 from luthier.text.problems import LineFault
+from luthier.text.readers.endings import SHORT_ENDINGS, is_compressed
 from luthier.text.readers.record import INSTALL_FORMATS, missing_library
 from luthier.text.row_files import reading
 
-COMPRESSED_ENDINGS = (".gz", ".xz", ".bz2", ".zst")
-# A tar file that is packed is so often called .tgz that it is an ending of its own.
-SHORT_ENDINGS = {".tgz": ".gz", ".txz": ".xz", ".tbz2": ".bz2", ".tzst": ".zst"}
-SHARD = re.compile(r"-\d+-of-\d+$")
 CHUNK_BYTES = 2**18
 MOST_DECODER_BYTES = 256 * 2**20
 # Text packs five- to twentyfold, a log of like lines a hundredfold; deflate reaches 1,030-fold on what is made to reach it,
@@ -52,17 +48,6 @@ class Decoder(Protocol):
     @property
     def unused_data(self) -> bytes: ...
     def decompress(self, data: bytes, max_length: int) -> bytes: ...
-
-
-def ending_of(path: Path) -> str:
-    """The ending of a file's name without its compression and shard: `.jsonl` for rows.jsonl-00000-of-00010.gz. Lower case."""
-    bare = path.with_suffix("") if path.suffix.lower() in COMPRESSED_ENDINGS else path
-    return SHARD.sub("", bare.suffix.lower())
-
-
-def is_compressed(path: Path) -> bool:
-    """Whether the name of a file says that it is compressed."""
-    return path.suffix.lower() in (*COMPRESSED_ENDINGS, *SHORT_ENDINGS)
 
 
 @contextmanager

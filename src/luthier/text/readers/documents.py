@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.text.problems import LineFault, Problems
-from luthier.text.readers.compressed import is_compressed
+from luthier.text.readers.endings import is_compressed
 from luthier.text.readers.record import INSTALL_DOCUMENTS, Reader, Record, missing_library, row_origin
 from luthier.text.row_files import reading
 

@@ -1,6 +1,6 @@
 """Which reader reads which file: by the ending of its name, or by the format that the recipe names.
 
-Adding a format: one reader, one row here, one choice in config/data.py, its test.
+Adding a format: one reader, one row here, its endings in endings.py, one choice in config/data.py, its test.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,8 +9,8 @@ from pathlib import Path
 from luthier.config.data import FileFormat
 from luthier.text.problems import Problems
 from luthier.text.readers.arrow import read_arrow, read_parquet
-from luthier.text.readers.compressed import ending_of, is_compressed
 from luthier.text.readers.documents import read_docx, read_html, read_pdf, read_warc
+from luthier.text.readers.endings import format_of
 from luthier.text.readers.json_rows import read_json_lines, read_json_values
 from luthier.text.readers.record import Reader, Record
 from luthier.text.readers.tables import read_table
@@ -33,48 +33,19 @@ READERS: Mapping[FileFormat, Reader] = {
     "tar": read_tar,
     "tfrecord": read_tfrecord,
 }
-ENDINGS: Mapping[str, FileFormat] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-    ".txt": "text",
-    ".text": "text",
-    ".md": "text",
-    ".markdown": "text",
-    ".html": "html",
-    ".htm": "html",
-    ".xhtml": "html",
-    ".pdf": "pdf",
-    ".docx": "docx",
-    ".warc": "warc",
-    ".wet": "warc",
-    ".tar": "tar",
-    ".tgz": "tar",
-    ".tfrecord": "tfrecord",
-    ".tfrecords": "tfrecord",
-}
 
 
-def format_of(path: Path) -> FileFormat:
-    """The format of a file by its name; a name that tells nothing is taken for lines of JSON."""
-    return ENDINGS.get(ending_of(path), "jsonl")
-
-
-def is_plain_lines(path: Path) -> bool:
-    """Whether a row of the file is a line of it that a person can read there."""
-    return format_of(path) == "jsonl" and not is_compressed(path)
-
-
-def read_records(path: Path, problems: Problems, *, file_format: FileFormat = "auto") -> Iterator[Record]:
+def read_records(
+    path: Path, problems: Problems, *, file_format: FileFormat = "auto", by_position: bool = False
+) -> Iterator[Record]:
     """The records of a file, one at a time; what is wrong with any of them goes to `problems`.
+
+    `by_position` tells that a table has no header, and its columns are column_1, column_2 and so on.
 
     Raises DataError or EnvironmentFault if the file is gone or may not be read, or if its format needs a library that is not there.
     """
     chosen = format_of(path) if file_format == "auto" else file_format
-    yield from READERS[chosen](path, problems)
+    if chosen in ("csv", "tsv"):
+        yield from read_table(path, problems, by_position=by_position)
+    else:
+        yield from READERS[chosen](path, problems)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Self
 
 from luthier.floor.units import format_bytes
+from luthier.text.columns import POSITION
 from luthier.text.json_lines import HEAD_BYTES, LONGEST_LINE_BYTES, UTF8_BOM, check_head, decode_line
 from luthier.text.problems import LineFault, Problems
-from luthier.text.readers.compressed import Stream, ending_of, open_stream
+from luthier.text.readers.compressed import Stream, open_stream
+from luthier.text.readers.endings import ending_of
 from luthier.text.readers.record import Record
 
 SEPARATORS = {".tsv": "\t", ".tab": "\t"}
@@ -21,14 +23,17 @@ SKIP_BYTES = 2**20
 SHOWN_NAMES = 8
 
 
-def read_table(path: Path, problems: Problems) -> Iterator[Record]:
-    """One record a line of the table, its values as text; an empty cell is an empty text. Blank lines are passed over."""
+def read_table(path: Path, problems: Problems, *, by_position: bool = False) -> Iterator[Record]:
+    """One record a line of the table, its values as text; an empty cell is an empty text. Blank lines are passed over.
+
+    With `by_position` the table has no header, unless its first line names a column so: its columns are column_1, column_2 and so on.
+    """
     lines: _Lines | None = None
     try:
         with open_stream(path) as file:
             check_head(file.peek(HEAD_BYTES)[:HEAD_BYTES], path)
             lines = _Lines(path, file)
-            yield from _read_rows(path, lines, problems)
+            yield from _read_rows(path, lines, problems, by_position=by_position)
     except LineFault as fault:
         problems.add(f"{path}:{lines.number}" if lines and lines.number else str(path), fault)
 
@@ -61,7 +66,7 @@ class _Lines:
         return decode_line(line.removeprefix(UTF8_BOM) if self.number == 1 else line, self._path)
 
 
-def _read_rows(path: Path, lines: _Lines, problems: Problems) -> Iterator[Record]:
+def _read_rows(path: Path, lines: _Lines, problems: Problems, *, by_position: bool) -> Iterator[Record]:
     csv.field_size_limit(LONGEST_LINE_BYTES)
     header_line = next(lines, "")
     separator = SEPARATORS.get(ending_of(path)) or (
@@ -89,8 +94,11 @@ def _read_rows(path: Path, lines: _Lines, problems: Problems) -> Iterator[Record
         if not values:
             continue
         if header is None:
-            header = _checked(values)
-        elif len(values) != len(header):
+            is_header = not by_position or any(map(POSITION.fullmatch, values))
+            header = _checked(values if is_header else [f"column_{at}" for at in range(1, len(values) + 1)])
+            if is_header:
+                continue
+        if len(values) != len(header):
             what = f"{len(values)} fields, and the header has {len(header)}: {_names(header)}"
             problems.add(f"{path}:{start}", LineFault("data-csv", what))
         else:
