@@ -16,6 +16,7 @@ from luthier.config.recipe import Recipe
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 from luthier.knowledge.hardware import peak_flops_of
+from luthier.knowledge.model_folder import check_model_folder
 from luthier.modelling.attention import choose_attention
 from luthier.modelling.device import choose_device, choose_precision, describe_device, peak_memory_bytes
 from luthier.modelling.flops import training_flops_per_token
@@ -64,7 +65,12 @@ def measure_generation(
     """
     device = choose_device(recipe.model.device)
     precision = choose_precision("auto", device)
-    attention = choose_attention(recipe.model.attention, device, computes_in_fp32=precision.name == "fp32")
+    attention = choose_attention(
+        recipe.model.attention,
+        device,
+        computes_in_fp32=precision.name == "fp32",
+        config=check_model_folder(folder).config,
+    )
     model = load_base(folder, dtype=precision.dtype, device=device, attention=attention)
 
     def answer(tokens: int, label: str) -> float:

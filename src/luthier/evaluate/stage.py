@@ -120,7 +120,12 @@ def set_exam(recipe: Recipe, run: RunDir, subject: Subject, listener: Listener, 
     tokenizer = load_tokenizer(subject.tokenizer_folder)
     most_prompt_tokens = max(1, min(recipe.evaluate.max_prompt_tokens, context - new_tokens))
     questions = read_questions(recipe, run, tokenizer, most_prompt_tokens=most_prompt_tokens, stop=stop)
-    attention = choose_attention(recipe.model.attention, device, computes_in_fp32=precision.name == "fp32")
+    attention = choose_attention(
+        recipe.model.attention,
+        device,
+        computes_in_fp32=precision.name == "fp32",
+        config=subject.config(),
+    )
     return Exam(
         recipe,
         subject,

@@ -8,6 +8,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -51,9 +52,13 @@ class Subject:
 
     def context_tokens(self) -> int:
         """How many tokens the model was told to look at."""
-        config = text_config(check_model_folder(self.base_folder or self.folder).config)
+        config = text_config(self.config())
         found = config.get("max_position_embeddings") or config.get("n_positions") or UNBOUNDED_CONTEXT
         return int(found)
+
+    def config(self) -> dict[str, Any]:
+        """config.json of the model, or of the base below an adapter."""
+        return check_model_folder(self.base_folder or self.folder).config
 
     def load(self, *, dtype: torch.dtype, device: torch.device, attention: str) -> PreTrainedModel:
         """The model, ready to answer."""

@@ -8,7 +8,7 @@ Two kernels, registered with Transformers' attention interface, so no model is p
 Axes: B batch, H query heads, K key/value heads, T tokens of the pack, D head width, S segments (rows), L longest of a stack.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,15 +88,24 @@ def register_attention() -> None:
     AttentionMaskInterface.register(VARLEN, _no_mask)
 
 
-def choose_attention(setting: str, device: torch.device, *, computes_in_fp32: bool = False) -> str:
+def choose_attention(
+    setting: str,
+    device: torch.device,
+    *,
+    computes_in_fp32: bool = False,
+    config: Mapping[str, Any] | None = None,
+) -> str:
     """The name to give `from_pretrained(attn_implementation=...)` for `model.attention` on `device`.
 
-    The variable-length kernel takes 16-bit numbers only, so an fp32 computation is done segment-wise.
+    The variable-length kernel takes 16-bit numbers only, so an fp32 computation is done segment-wise. A model whose `config` caps
+    the scores of its attention, or gives them sinks, is computed by Transformers' own plain attention, which knows both.
     Raises EnvironmentFault if variable-length attention is asked for where there is none.
     """
     register_attention()
     if setting in ("sdpa", "eager"):
         return setting
+    if setting == "auto" and config is not None and _is_plain_only(config):
+        return "eager"
     if setting == "segments" or (setting == "auto" and device.type != "cuda"):
         return SEGMENTS
     if device.type == "cuda" and not computes_in_fp32 and _has_varlen():
@@ -109,6 +118,11 @@ def choose_attention(setting: str, device: torch.device, *, computes_in_fp32: bo
         f"here: {device.type}, {'fp32' if computes_in_fp32 else '16 bits'}, torch {torch.__version__}",
         fix="Take the automatic choice: model.attention=auto",
     )
+
+
+def _is_plain_only(config: Mapping[str, Any]) -> bool:
+    text = config.get("text_config") or config
+    return text.get("attn_logit_softcapping") is not None or config.get("model_type") == "gpt_oss"
 
 
 def _has_varlen() -> bool:
@@ -132,17 +146,21 @@ def attend_segments(
     scaling: float | None = None,
     dropout: float = 0.0,
     segments: SegmentPlan | None = None,
-    **_: Any,
+    sliding_window: int | None = None,
+    **named: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention inside each segment; without a plan, inside each row of the batch (right padding is harmless).
 
-    Returns [B, T, H, D], as Transformers expects.
+    With a `sliding_window` of W a token sees itself and the W - 1 before it. Returns [B, T, H, D], as Transformers expects.
     """
+    _refuse_what_is_lost(named)
     repeats = query_BHTD.shape[1] // key_BKTD.shape[1]
     if repeats > 1:
         key_BKTD = key_BKTD.repeat_interleave(repeats, dim=1)
         value_BKTD = value_BKTD.repeat_interleave(repeats, dim=1)
     if segments is None:
+        if attention_mask is None:
+            attention_mask = _window_mask(query_BHTD, sliding_window)
         is_causal = attention_mask is None and query_BHTD.shape[2] > 1
         out_BHTD = functional.scaled_dot_product_attention(
             query_BHTD,
@@ -164,12 +182,40 @@ def attend_segments(
             .transpose(0, 1)
             for part in (query_BHTD, key_BKTD, value_BKTD)
         )
+        window_LL = _window_mask(query_SHLD, sliding_window)
         out_SHLD = functional.scaled_dot_product_attention(
-            query_SHLD, key_SHLD, value_SHLD, dropout_p=dropout, is_causal=True, scale=scaling
+            query_SHLD,
+            key_SHLD,
+            value_SHLD,
+            attn_mask=window_LL,
+            dropout_p=dropout,
+            is_causal=window_LL is None,
+            scale=scaling,
         )
         results.append(out_SHLD.transpose(1, 2).reshape(stack.rows * stack.longest, heads, width))
     stacked = results[0] if len(results) == 1 else torch.cat(results)
     return stacked.index_select(0, segments.place).unsqueeze(0), None
+
+
+def _window_mask(query_BHLD: Tensor, sliding_window: int | None) -> Tensor | None:
+    """[L, L], true where a token may look; None where plain causal attention says the same."""
+    length = query_BHLD.shape[2]
+    if sliding_window is None or length <= sliding_window:
+        return None
+    places_L = torch.arange(length, device=query_BHLD.device)
+    behind_LL = places_L[:, None] - places_L
+    return (behind_LL >= 0) & (behind_LL < sliding_window)
+
+
+def _refuse_what_is_lost(named: Mapping[str, Any]) -> None:
+    """Raise EnvironmentFault if a model hands its attention something that this kernel would leave out."""
+    lost = [name for name in ("softcap", "s_aux") if named.get(name) is not None]
+    if lost:
+        raise EnvironmentFault(
+            "env-device",
+            f"the model's attention needs {' and '.join(lost)}, which Luthier's kernels do not have",
+            fix="Take Transformers' own: model.attention=eager",
+        )
 
 
 def attend_varlen(
@@ -182,15 +228,27 @@ def attend_varlen(
     dropout: float = 0.0,
     segment_starts: Tensor | None = None,
     longest_segment: int = 0,
-    **_: Any,
+    sliding_window: int | None = None,
+    **named: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention inside each segment by torch's variable-length kernel.
 
-    `segment_starts` is int32 [S + 1]; its tail may repeat the last value, so that its shape never changes.
+    With a `sliding_window` of W a token sees itself and the W - 1 before it. `segment_starts` is int32 [S + 1]; its tail may repeat the last value, so that its shape never changes.
     Without it (a generation step, a padded batch) the plain causal kernel is used.
     """
     if segment_starts is None:
-        return attend_segments(module, query_BHTD, key_BKTD, value_BKTD, attention_mask, scaling, dropout)
+        return attend_segments(
+            module,
+            query_BHTD,
+            key_BKTD,
+            value_BKTD,
+            attention_mask,
+            scaling,
+            dropout,
+            sliding_window=sliding_window,
+            **named,
+        )
+    _refuse_what_is_lost(named)
     from torch.nn.attention.varlen import varlen_attn
 
     # Rotary embeddings may leave queries and keys in fp32 under autocast; the kernel wants one 16-bit format.
@@ -206,7 +264,7 @@ def attend_varlen(
         longest_segment,
         longest_segment,
         scale=scaling,
-        window_size=(-1, 0),
+        window_size=(-1 if sliding_window is None else sliding_window - 1, 0),
     )
     out_BTHD: Tensor = out_THD.unsqueeze(0)
     return out_BTHD, None

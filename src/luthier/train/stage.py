@@ -144,7 +144,12 @@ def prepare_job(
     tokenizer = load_tokenizer(Path(data.tokenizer))
     store = open_store(Path(data.store) / "train")
     order = balanced_order(recipe, data, store)
-    attention = choose_attention(recipe.model.attention, device, computes_in_fp32=precision.name == "fp32")
+    attention = choose_attention(
+        recipe.model.attention,
+        device,
+        computes_in_fp32=precision.name == "fp32",
+        config=base_config(recipe),
+    )
     model, fingerprint = make_model(
         recipe, tokenizer, device=device, precision=precision, attention=attention
     )
@@ -202,6 +207,14 @@ def open_store(folder: Path) -> TokenStore:
             fix="Look at what was prepared: luthier prepare RECIPE --again",
         )
     return store
+
+
+def base_config(recipe: Recipe) -> dict[str, Any] | None:
+    """The base's config.json; a new model has none yet."""
+    if isinstance(recipe.method, ScratchMethod):
+        return None
+    assert recipe.model.name is not None, "the recipe refuses a missing model.name"
+    return check_model_folder(find_model(recipe.model.name, recipe.model.revision)).config
 
 
 def make_model(
