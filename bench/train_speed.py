@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import json
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -43,6 +44,8 @@ NEEDS = {
 
 
 def main() -> None:
+    # A call that is ended takes its contender along and clears its scratch folder, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     arguments = parser().parse_args()
     out = arguments.out.resolve()
     if arguments.list:

@@ -1,8 +1,12 @@
 """The bench of training speed as it is called: real processes, a model of random weights, Luthier and Trainer with PEFT."""
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +84,37 @@ def test_a_process_that_takes_too_long_is_ended_and_said(scratch: Path, tmp_path
     words = ["--row", "tiny", "--contenders", "hf_trainer", "--steps", "2000", "--limit-seconds", "20"]
     [line] = said(bench(*words, "--scratch", str(scratch), "--out", str(tmp_path / "results.json")))
     assert line["status"] == "timed_out"
+
+
+def test_a_call_that_is_ended_takes_its_contender_along(scratch: Path, tmp_path: Path) -> None:
+    words = ["--row", "tiny", "--contenders", "hf_trainer", "--steps", "2000", "--scratch", str(scratch)]
+    command = [sys.executable, "bench/train_speed.py", *words, "--out", str(tmp_path / "results.json")]
+    task = scratch / "tiny" / "hf_trainer" / "task.json"
+    task.unlink(missing_ok=True)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as call:
+        wait_until(lambda: task.is_file() and bool(at_work(task)))
+        call.terminate()
+        assert call.wait(timeout=30) == 128 + signal.SIGTERM
+    wait_until(lambda: not at_work(task))
+
+
+def at_work(task: Path) -> list[str]:
+    """Processes whose command line has the task."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(task).encode() in (process / "cmdline").read_bytes():
+                found.append(process.name)
+    return found
+
+
+def wait_until(is_so: Callable[[], bool], *, seconds: float = 90) -> None:
+    """Raises TimeoutError if it is not so in time."""
+    ends = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > ends:
+            raise TimeoutError
+        time.sleep(0.1)
 
 
 def test_a_row_or_contender_that_is_none_is_refused(tmp_path: Path) -> None:
