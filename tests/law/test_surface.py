@@ -7,7 +7,7 @@ from luthier.cli.app import app
 COMMON = {"--help", "--json"}
 SURFACE: dict[str, set[str]] = {
     "train": COMMON | {"--run", "--resume", "--again", "--dry-run"},
-    "prepare": COMMON | {"--run", "--again"},
+    "prepare": COMMON | {"--run", "--again", "--dry-run"},
     "eval": COMMON | {"--run", "--again"},
     "compare": COMMON,
     "merge": COMMON | {"--run", "--again"},

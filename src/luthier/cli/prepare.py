@@ -1,17 +1,30 @@
 """`luthier prepare`: turn rows into prepared tokens, without training."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from luthier.cli.options import Again, AsJson, RunFolder, Words
 
 if TYPE_CHECKING:
     from luthier.floor.rundir import RunDir
-    from luthier.reports.data import CleaningCounts, DataReport, SplitCounts
+    from luthier.reports.data import CleaningCounts, DataReport, PreparePlan, SplitCounts
+
+
+FILES_SHOWN = 10
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Count the rows and tokenize some of them; open no run, write nothing."),
+]
 
 
 def prepare(
-    words: Words = None, run: RunFolder = None, again: Again = False, as_json: AsJson = False
+    words: Words = None,
+    run: RunFolder = None,
+    again: Again = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Prepare the tokens of a recipe's rows.
 
@@ -22,6 +35,8 @@ def prepare(
     from luthier.cli.screen import Screen
     from luthier.floor.stop import StopFlag, listen_for_stop
 
+    if dry_run:
+        return foresee(words, run, as_json=as_json)
     screen = Screen()
     opening = open_training(words, verb="prepare", folder=run, resume=None, again=again)
     with listen_for_stop(StopFlag()) as stop, opening as work:
@@ -31,6 +46,62 @@ def prepare(
     if as_json:
         return show_json({"run": str(work.run.path), **report.model_dump(mode="json")})
     return show(prepared_text(work.run, report))
+
+
+def foresee(words: list[str] | None, run: Path | None, *, as_json: bool) -> None:
+    """Say what a preparation would read, do and write."""
+    from luthier.cli.choose import need_recipe
+    from luthier.cli.output import show, show_json, tell
+    from luthier.cli.screen import Screen
+    from luthier.config.compose import load_recipe
+    from luthier.floor.errors import UsageError
+    from luthier.floor.stop import StopFlag, listen_for_stop
+
+    if run is not None:
+        what = f"--dry-run opens no run, and --run names {run}"
+        raise UsageError("usage", what, where="the command line", fix="Leave one of them out.")
+    resolved = load_recipe(*need_recipe(words, verb="prepare"))
+    for warning in resolved.warnings:
+        tell(f"warning: {warning}")
+    with listen_for_stop(StopFlag()) as stop:
+        from luthier.data.stage import foresee as foresee_stage
+
+        plan = foresee_stage(resolved.recipe, listener=Screen(), stop=stop)
+    if as_json:
+        return show_json(plan.model_dump(mode="json"))
+    return show(plan_text(plan))
+
+
+def plan_text(plan: "PreparePlan") -> str:
+    """The files, the rows, what would become of them, and where."""
+    from luthier.floor.units import count_of, format_bytes
+
+    files = list(plan.files.items())
+    lines = [
+        f"{'' if number else 'read':<12}{name}, {format_bytes(size)}"
+        for number, (name, size) in enumerate(files[:FILES_SHOWN])
+    ]
+    if len(files) > FILES_SHOWN:
+        lines.append(
+            f"{'':<12}and {len(files) - FILES_SHOWN:,} more, {format_bytes(sum(plan.files.values()))} in all"
+        )
+    lines.append(
+        f"rows        {count_of(plan.rows, 'row')} of {plan.format}, by the {plan.template} template"
+    )
+    if plan.validation_rows is not None:
+        lines.append(f"validation  {count_of(plan.validation_rows, 'row')}")
+    lines += [f"{'' if number else 'then':<12}{step}" for number, step in enumerate(plan.steps)]
+    if plan.guessed:
+        guessed = plan.guessed
+        lines.append(
+            f"tokens      about {guessed.tokens:,}, {guessed.trained_tokens:,} of them trained; about "
+            f"{count_of(guessed.rows_too_long, 'row')} too long (from {count_of(guessed.rows_drawn, 'row')} drawn, as they are read)"
+        )
+    elif plan.tokenizer is None:
+        lines.append("tokens      not guessed: the tokenizer would be trained on the rows")
+    lines.append(f"tokens in   {plan.store}{', there already' if plan.is_prepared else ''}")
+    lines.append("Nothing was written: this was a dry run.")
+    return "\n".join(lines)
 
 
 def prepared_text(run: "RunDir", report: "DataReport") -> str:

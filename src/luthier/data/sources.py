@@ -8,7 +8,7 @@ from pathlib import Path
 
 from luthier.config.data import ColumnsConfig, DataConfig, FileFormat, SourceConfig
 from luthier.data.hub import fetch_rows
-from luthier.floor.errors import DataError
+from luthier.floor.errors import DataError, UsageError
 from luthier.floor.files import sha256_of
 from luthier.floor.log import Listener
 from luthier.text.columns import named_columns
@@ -127,6 +127,16 @@ def is_hub_id(name: str) -> bool:
     path = Path(name)
     is_local = path.exists() or path.parent.exists() or has_known_ending(path)
     return bool(HUB_ID.fullmatch(name)) and not is_local
+
+
+def check_nothing_is_fetched(config: DataConfig) -> None:
+    """Raise UsageError for a dataset of the hub, which a dry run does not fetch."""
+    fetched = next((each.path for each in source_configs(config) if is_hub_id(each.path)), None)
+    if fetched:
+        what = f"{fetched} is a dataset of the hub, and a dry run fetches nothing"
+        raise UsageError(
+            "usage", what, where="--dry-run", fix="Leave --dry-run out, or name files: data.path=FILE"
+        )
 
 
 def has_known_ending(path: Path) -> bool:

@@ -25,7 +25,8 @@ from luthier.data.costs import CAN_SPLIT
 from luthier.data.dropped import DROPPED
 from luthier.data.leak_check import leaks_key, warn_of
 from luthier.data.repeats import dedup_key
-from luthier.data.sources import Sources, find_sources
+from luthier.data.sources import Sources, check_nothing_is_fetched, find_sources
+from luthier.data.steps import steps_of
 from luthier.data.tokenizer import check_ids_fit_model, find_tokenizer, train_on_rows
 from luthier.floor.errors import DataError, RecipeError, UsageError
 from luthier.floor.files import write_json
@@ -33,7 +34,7 @@ from luthier.floor.log import Listener, Silent
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag
 from luthier.floor.units import count_of
-from luthier.reports.data import DataReport
+from luthier.reports.data import DataReport, PreparePlan, TokensGuessed
 from luthier.reports.ledger import StageBooks, check_ledger
 from luthier.reports.provenance import gather_provenance
 from luthier.tokens.epoch import packed_books
@@ -43,6 +44,7 @@ from luthier.tokens.store import TokenStore
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from luthier.data.foresee import Foreseen
     from luthier.text.render import Template
 
 # Part of every key: raise it when the same rows and settings shall give other tokens than before.
@@ -98,6 +100,54 @@ def prepare(
         ledger=_whole_ledger(prepared, recipe, folder),
         dropped_file=str(folder / DROPPED),
     ).write(run.report("data"))
+
+
+def foresee(recipe: Recipe, *, listener: Listener | None = None, stop: StopFlag | None = None) -> PreparePlan:
+    """What `prepare` would read, do and write: rows are counted, and some of them tokenized. Writes and fetches nothing.
+
+    Raises DataError naming every row that cannot be read, UsageError for a dataset that would have to be fetched.
+    """
+    from luthier.data.foresee import count_rows
+    from luthier.text.render import choose_template
+
+    listener, stop = listener or Silent(), stop or StopFlag()
+    check_nothing_is_fetched(recipe.data)
+    sources = _find_sources(recipe, listener)
+    template = choose_template(recipe.data.template, sources.kind)
+    _check_policy(recipe, sources)
+    tokenizer_folder = find_tokenizer(recipe)
+    folder = Path(recipe.data.cache_path) / make_key(_key_parts(recipe, sources, template, tokenizer_folder))
+    files = {name: Path(name).stat().st_size for name in sources.hashes}
+    train, validation = (
+        count_rows(
+            rows, total_bytes=sum(files.values()), seed=recipe.train.seed, listener=listener, stop=stop
+        )
+        for rows in (sources.read_train(), sources.read_validation())
+    )
+    return PreparePlan(
+        files=files,
+        format=sources.kind,
+        template=template,
+        tokenizer=str(tokenizer_folder) if tokenizer_folder else None,
+        rows=train.rows,
+        validation_rows=validation.rows if sources.validation else None,
+        steps=steps_of(recipe.data),
+        guessed=_guess(recipe, train, template, tokenizer_folder) if tokenizer_folder else None,
+        store=str(folder),
+        is_prepared=_find_prepared(folder, listener) is not None,
+    )
+
+
+def _guess(
+    recipe: Recipe, rows: "Foreseen", template: "Template", tokenizer_folder: Path
+) -> TokensGuessed | None:
+    from luthier.data.foresee import guess_tokens
+    from luthier.text.render import Renderer
+    from luthier.text.tokenizer import load_tokenizer
+
+    renderer = Renderer(load_tokenizer(tokenizer_folder), template=template, train_on=recipe.data.train_on)
+    with closing(renderer):
+        return guess_tokens(rows, renderer, recipe.data.max_length)
 
 
 def _find_sources(recipe: Recipe, listener: Listener) -> Sources:

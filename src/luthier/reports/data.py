@@ -102,3 +102,41 @@ class DataReport(Report):
     """What each source gave, by its name."""
     unused_fields: dict[str, int] = Field(default_factory=dict)
     """Fields that the rows carry and the format does not use, each with its number of rows."""
+
+
+class TokensGuessed(BaseModel):
+    """What rows would come to, from some that the seed drew."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    rows_drawn: int
+    """So many were tokenized."""
+    tokens: int
+    trained_tokens: int
+    rows_too_long: int
+    """Rows beyond data.max_length."""
+
+
+class PreparePlan(BaseModel):
+    """What a preparation would read, do and write; nothing was written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    files: dict[str, int]
+    """Every file, with its bytes."""
+    format: str
+    template: str
+    tokenizer: str | None
+    """Its folder; null if it would be trained on the rows."""
+    rows: int
+    """Rows to train on, those included that would be set apart."""
+    validation_rows: int | None
+    """Rows of data.validation_path; null if it names none."""
+    steps: list[str]
+    """What would be done with them, in order."""
+    guessed: TokensGuessed | None
+    """Of all rows as they are read; null without a tokenizer."""
+    store: str
+    """The folder of the tokens."""
+    is_prepared: bool
+    """Whether it is there already: then nothing would be tokenized."""

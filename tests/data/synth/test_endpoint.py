@@ -88,7 +88,7 @@ def test_a_prompt_that_is_never_answered_is_in_the_books_and_asked_for_next_time
         task, listener = make_task(tmp_path, server.address), Recorder()
         report = synth(task, listener=listener)
         assert (report.rows, report.unanswered, report.dropped) == (5, 1, {})
-        assert any("1 prompts got no answer (HTTP 500" in line for line in listener.warnings)
+        assert any("1 prompt got no answer (HTTP 500" in line for line in listener.warnings)
         broken = False
         again = synth(task)
     assert (again.rows, again.unanswered, again.requests) == (6, 0, 1)
