@@ -58,7 +58,9 @@ def test_memory_that_runs_out_in_a_step_leaves_the_checkpoint_before_it(
     assert done.returncode == 5, done.stderr
     # The step after the limit may live on what the one before it gave back.
     found = re.search(
-        r"^error\[env-memory\]: memory ran out in step ([345]) of 5: [\d.]+ [KM]iB more were asked for$",
+        # Where Python or C++ is refused, nobody says how much was asked for.
+        r"^error\[env-memory\]: memory ran out in step ([345]) of 5: "
+        r"(?:[\d.]+ [KM]iB more were asked for|more was asked for than there is)$",
         done.stderr,
         re.MULTILINE,
     )

@@ -117,7 +117,7 @@ class JoinedProjections:
             yield (base + raised * member.scaling[name]).to(base.dtype)
 
 
-class JoinedLoraLinear(LoraLinear):  # type: ignore[misc]  # PEFT has no types
+class JoinedLoraLinear(LoraLinear):
     """A member of a group: the same module with its class exchanged, so that one compiled layer serves all layers.
 
     (A `forward` put on the instance is an object of its own, and compiled code is made anew for every such object.)
@@ -126,10 +126,10 @@ class JoinedLoraLinear(LoraLinear):  # type: ignore[misc]  # PEFT has no types
     joined: JoinedProjections
     place: int
 
-    def forward(self, input_I: Tensor, *positional: Any, **named: Any) -> Tensor:
-        """PEFT's own where anything out of the ordinary is asked for."""
-        if positional or named or not self.joined.is_on:
-            alone: Tensor = super().forward(input_I, *positional, **named)
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """PEFT's own, by whose names the arguments go, where anything out of the ordinary is asked for."""
+        if args or kwargs or not self.joined.is_on:
+            alone: Tensor = super().forward(x, *args, **kwargs)
             return alone
-        part = self.joined.take(self.place, input_I)
-        return part if part is not None else self.joined.compute(self.place, input_I)
+        part = self.joined.take(self.place, x)
+        return part if part is not None else self.joined.compute(self.place, x)
