@@ -12,9 +12,11 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, Qwen2Config, Qwen2ForC
 from luthier.floor.log import Silent
 from luthier.floor.stop import StopFlag
 from luthier.modelling.attention import SEGMENTS, register_attention
-from luthier.modelling.decoders import PaddedDecoder, RowDecoder, decoding, sees_every_token
+from luthier.modelling.decoders import PaddedDecoder, decoding, sees_every_token
 from luthier.modelling.generate import generate_answers
 from luthier.modelling.row_cache import ROWS
+from luthier.modelling.slot_decoder import Limits, SlotDecoder
+from luthier.modelling.slots import Slots
 from tests.tiny import make_tiny
 
 NEW_TOKENS = 24
@@ -150,25 +152,31 @@ def test_no_prompts_have_no_answers() -> None:
 
 
 class Watch:
-    """What the decoder held at each step: rows, and the tokens of the longest of them."""
+    """What a decoder did: the slots and columns of each step, and how many prompts it read at a time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: list[tuple[int, int]] = []
         self.starts: list[int] = []
-        step, start = RowDecoder.step, RowDecoder.start
+        self.room = 0
+        step, start, resize = Slots.step, SlotDecoder.start, Slots.resize
 
-        def watched_step(decoder: RowDecoder, tokens: Sequence[int]) -> torch.Tensor:
-            hidden = step(decoder, tokens)
-            assert decoder._cache is not None
-            self.steps.append((len(tokens), decoder._cache.columns))
-            return hidden
+        def watched_step(slots: Slots, rows: int, columns: int) -> None:
+            assert rows <= slots.cache.slots
+            assert columns <= slots.cache.columns
+            self.steps.append((rows, columns))
+            step(slots, rows, columns)
 
-        def watched_start(decoder: RowDecoder, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+        def watched_start(decoder: SlotDecoder, indices: Sequence[int], prompts: Any) -> None:
             self.starts.append(len(prompts))
-            return start(decoder, prompts)
+            start(decoder, indices, prompts)
 
-        monkeypatch.setattr(RowDecoder, "step", watched_step)
-        monkeypatch.setattr(RowDecoder, "start", watched_start)
+        def watched_resize(slots: Slots, rows: int, columns: int) -> None:
+            self.room = max(self.room, rows * columns)
+            resize(slots, rows, columns)
+
+        monkeypatch.setattr(Slots, "step", watched_step)
+        monkeypatch.setattr(SlotDecoder, "start", watched_start)
+        monkeypatch.setattr(Slots, "resize", watched_resize)
 
 
 @pytest.mark.parametrize("batch_tokens", [120, 300, 500])
@@ -176,7 +184,7 @@ def test_rows_times_tokens_never_pass_the_bound(batch_tokens: int, monkeypatch: 
     model, truth = oracle("qwen2")
     watch = Watch(monkeypatch)
     assert answered(model, batch_tokens=batch_tokens) == truth
-    assert max(rows * columns for rows, columns in watch.steps) <= batch_tokens
+    assert max(rows * columns for rows, columns in watch.steps) <= watch.room <= batch_tokens
     assert max(rows for rows, _ in watch.steps) > 1, "the bound is used"
 
 
@@ -242,14 +250,18 @@ def test_progress_counts_every_answer_once_up_to_all_of_them() -> None:
     assert done[-1] == len(truth)
 
 
+def decode_with(model: Any) -> Any:
+    return decoding(model, Limits(STOP_IDS, NEW_TOKENS), prompts=prompts(), pad_id=PAD, listener=Silent())
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_model_is_as_before_after_it_answered_or_failed(fails: bool) -> None:
     register_attention()
     model = make_tiny()
     model.set_attn_implementation(SEGMENTS)
     model.train()
-    with pytest.raises(KeyError) if fails else torch.no_grad(), decoding(model, PAD) as decoder:
-        assert isinstance(decoder, RowDecoder)
+    with pytest.raises(KeyError) if fails else torch.no_grad(), decode_with(model) as decoder:
+        assert isinstance(decoder, SlotDecoder)
         assert not model.training
         assert model.config._attn_implementation == ROWS
         if fails:
@@ -264,6 +276,6 @@ def test_only_models_whose_layers_all_see_every_token_have_rows_that_join() -> N
     for kind in ("a window", "capped scores"):
         model = MODELS[kind]()
         assert not sees_every_token(model.config)
-        with decoding(model, PAD) as decoder:
+        with decode_with(model) as decoder:
             assert isinstance(decoder, PaddedDecoder)
             assert not decoder.can_join

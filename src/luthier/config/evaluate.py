@@ -19,8 +19,8 @@ class EvaluateConfig(Section):
     """Longer prompts lose their beginning; counted."""
     max_new_tokens: Count = 256
     """The longest answer."""
-    batch_tokens: Count = 16384
-    """The most tokens (rows x longest prompt and answer) generated at once."""
+    batch_tokens: CountOrZero = 0
+    """The most tokens (rows x longest prompt and answer) generated at once; 0 means as many as a quarter of a GPU's free memory holds, and 16,384 on a CPU."""
     most_rows: CountOrZero = 0
     """Evaluate the first so many rows; 0 means all."""
     bootstrap_samples: Count = 2000

@@ -1,6 +1,6 @@
-"""Run a model over prompts and then token by token: the last hidden state of each row, nothing else.
+"""Which way a model answers prompts, and the way of those that cannot take theirs in slots.
 
-`RowDecoder` serves models whose every layer sees every token, and lets rows leave and join as it goes; `PaddedDecoder` serves the
+Models whose every layer sees every token answer in slots (slot_decoder.py): rows join and leave as they go. `PaddedDecoder` serves the
 rest (sliding windows, soft-capped attention, states instead of keys) with Transformers' own cache and masks.
 
 Axes: B rows, T tokens, C hidden width.
@@ -8,36 +8,48 @@ Axes: B rows, T tokens, C hidden width.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from luthier.floor.log import Listener
 from luthier.modelling.attention import SEGMENTS, VARLEN
 from luthier.modelling.losses import causal_model
-from luthier.modelling.row_cache import ROWS, RowCache, register_row_attention
+from luthier.modelling.row_cache import ROWS, register_row_attention
+from luthier.modelling.slot_decoder import LEAVING_SHARE, Limits, SlotDecoder, shared_prefix
 
 
 class Decoder(Protocol):
-    """What the answering loop needs of a model."""
+    """What the answering loop needs."""
 
     can_join: bool
     """Whether rows may start while others are under way."""
 
-    def start(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Read prompts, as rows behind those under way; returns their last hidden states [B, C]."""
+    @property
+    def prompt_lengths(self) -> list[int]:
+        """Of the rows under way."""
 
-    def step(self, tokens: Sequence[int]) -> Tensor:
-        """Take one more token in each row; returns the hidden states of all rows [B, C]."""
+    def most_rows(self, fitting: int) -> int:
+        """How many rows it takes at once where so many would fit the memory."""
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Let all other rows go."""
+    def start(self, indices: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
+        """Read prompts, under numbers by which their answers will be told."""
+
+    def advance(self) -> list[tuple[int, list[int]]]:
+        """Go on with all rows by a step or a few; returns the answers that are done, with the numbers of their prompts."""
+
+    def close(self) -> None:
+        """Give the memory back."""
 
 
 @contextmanager
-def decoding(model: nn.Module, pad_id: int) -> Iterator[Decoder]:
-    """A decoder over the model, which is in evaluation mode and uncompiled inside the block and as before after it."""
+def decoding(
+    model: nn.Module, limits: Limits, *, prompts: Sequence[Sequence[int]], pad_id: int, listener: Listener
+) -> Iterator[Decoder]:
+    """A decoder for these prompts over the model, which is in evaluation mode and uncompiled inside the block and as before after it."""
     register_row_attention()
     config = causal_model(model).config
     is_plain = sees_every_token(config)
@@ -48,11 +60,17 @@ def decoding(model: nn.Module, pad_id: int) -> Iterator[Decoder]:
         # The training kernels know segments, not the padding and windows of a cache.
         config._attn_implementation = "eager" if _is_capped(config) else "sdpa"
     model.eval()
+    decoder: Decoder = (
+        SlotDecoder(model, limits, prefix=shared_prefix(prompts), listener=listener)
+        if is_plain
+        else PaddedDecoder(model, limits, pad_id=pad_id)
+    )
     try:
         # Compiled layers would be compiled anew for every number of rows and tokens.
         with torch.compiler.set_stance("force_eager"):
-            yield RowDecoder(model, pad_id) if is_plain else PaddedDecoder(model, pad_id)
+            yield decoder
     finally:
+        decoder.close()
         config._attn_implementation = attention
         model.train(was_training)
 
@@ -73,94 +91,86 @@ def _is_capped(config: Any) -> bool:
     return getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
 
 
-class RowDecoder:
-    """Rows with a length and a position of their own each."""
+@dataclass
+class Row:
+    """A prompt under way: its number, its length, and the answer so far."""
 
-    can_join = True
-
-    def __init__(self, model: nn.Module, pad_id: int) -> None:
-        self._decoder: Any = causal_model(model).get_decoder()
-        self._device = next(model.parameters()).device
-        self._pad_id = pad_id
-        self._cache: RowCache | None = None
-
-    def start(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        lengths = [len(prompt) for prompt in prompts]
-        longest = max(lengths)
-        ids = [[*prompt, *[self._pad_id] * (longest - len(prompt))] for prompt in prompts]
-        cache = RowCache(lengths, self._device)
-        hidden_BTC: Tensor = self._decoder(
-            input_ids=torch.tensor(ids, device=self._device),
-            position_ids=torch.arange(longest, device=self._device).expand(len(ids), -1),
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
-        rows_B = torch.arange(len(ids), device=self._device)
-        if self._cache is None:
-            self._cache = cache
-        else:
-            self._cache.join(cache)
-        return hidden_BTC[rows_B, cache.lengths_B - 1]
-
-    def step(self, tokens: Sequence[int]) -> Tensor:
-        assert self._cache is not None, "start comes first"
-        mask = self._cache.open_column()
-        hidden_B1C: Tensor = self._decoder(
-            input_ids=torch.tensor(tokens, device=self._device)[:, None],
-            position_ids=self._cache.lengths_B[:, None],
-            attention_mask=mask,
-            past_key_values=self._cache,
-            use_cache=True,
-        ).last_hidden_state
-        self._cache.close_column()
-        return hidden_B1C[:, 0]
-
-    def keep(self, rows: Sequence[int]) -> None:
-        assert self._cache is not None, "start comes first"
-        if rows:
-            self._cache.keep(rows)
-        else:
-            self._cache = None
+    index: int
+    prompt_tokens: int
+    answer: list[int] = field(default_factory=list)
+    has_ended: bool = False
 
 
 class PaddedDecoder:
-    """Rows padded on the left to one length, with Transformers' cache and masks."""
+    """Rows padded on the left to one length, with Transformers' cache and masks; none joins while others are under way."""
 
     can_join = False
 
-    def __init__(self, model: nn.Module, pad_id: int) -> None:
+    def __init__(self, model: nn.Module, limits: Limits, *, pad_id: int) -> None:
         causal = causal_model(model)
         self._config = causal.config
         self._decoder: Any = causal.get_decoder()
+        self._head: Any = causal.get_output_embeddings()
         self._device = next(model.parameters()).device
+        self._limits = limits
         self._pad_id = pad_id
+        self._rows: list[Row] = []
         self._cache: DynamicCache | None = None
         self._mask_BT = torch.empty(0)
 
-    def start(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        assert self._cache is None, "rows cannot join"
+    @property
+    def prompt_lengths(self) -> list[int]:
+        return [row.prompt_tokens for row in self._rows]
+
+    def most_rows(self, fitting: int) -> int:
+        return fitting
+
+    def start(self, indices: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
+        assert not self._rows, "rows cannot join"
+        self._rows = [Row(index, len(prompt)) for index, prompt in zip(indices, prompts, strict=True)]
         longest = max(len(prompt) for prompt in prompts)
         ids = [[*[self._pad_id] * (longest - len(prompt)), *prompt] for prompt in prompts]
         mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
         self._mask_BT = torch.tensor(mask, device=self._device)
         self._cache = DynamicCache(config=self._config)
-        return self._forward(
-            torch.tensor(ids, device=self._device), (self._mask_BT.cumsum(1) - 1).clamp(min=0)
-        )
+        position_ids_BT = (self._mask_BT.cumsum(1) - 1).clamp(min=0)
+        self._take(self._forward(torch.tensor(ids, device=self._device), position_ids_BT))
 
-    def step(self, tokens: Sequence[int]) -> Tensor:
-        self._mask_BT = torch.cat([self._mask_BT, self._mask_BT.new_ones(len(tokens), 1)], dim=1)
-        positions_B1 = self._mask_BT.sum(1, keepdim=True) - 1
-        return self._forward(torch.tensor(tokens, device=self._device)[:, None], positions_B1)
+    def advance(self) -> list[tuple[int, list[int]]]:
+        finished = self._let_go()
+        if self._rows:
+            last_B1 = torch.tensor([row.answer[-1] for row in self._rows], device=self._device)[:, None]
+            self._mask_BT = torch.cat([self._mask_BT, self._mask_BT.new_ones(len(self._rows), 1)], dim=1)
+            self._take(self._forward(last_B1, self._mask_BT.sum(1, keepdim=True) - 1))
+        return finished
 
-    def keep(self, rows: Sequence[int]) -> None:
-        assert self._cache is not None, "start comes first"
-        if not rows:
+    def close(self) -> None:
+        self._cache = None
+
+    def _take(self, hidden_BC: Tensor) -> None:
+        """Give each row its likeliest next token, unless it has ended."""
+        for row, token in zip(self._rows, self._head(hidden_BC).argmax(-1).tolist(), strict=True):
+            if not row.has_ended:
+                row.answer.append(token)
+                row.has_ended = (
+                    token in self._limits.stop_ids or len(row.answer) >= self._limits.most_new_tokens
+                )
+
+    def _let_go(self) -> list[tuple[int, list[int]]]:
+        """Let the ended rows leave once they are many."""
+        staying = [place for place, row in enumerate(self._rows) if not row.has_ended]
+        if len(self._rows) - len(staying) < max(1.0, LEAVING_SHARE * len(self._rows)):
+            return []
+        finished = [(row.index, row.answer) for row in self._rows if row.has_ended]
+        self._rows = [self._rows[place] for place in staying]
+        if not staying:
             self._cache = None
-            return
-        rows_B = torch.tensor(rows, device=self._device)
+            return finished
+        assert self._cache is not None, "rows under way have a cache"
+        rows_B = torch.tensor(staying, device=self._device)
         self._mask_BT = self._mask_BT[rows_B]
         self._cache.batch_select_indices(rows_B)
+        return finished
 
     def _forward(self, ids_BT: Tensor, position_ids_BT: Tensor) -> Tensor:
         hidden_BTC: Tensor = self._decoder(
