@@ -10,6 +10,7 @@ from typing import Any
 from luthier.data.check.answers import REFUSAL
 from luthier.data.synth.places import one_file
 from luthier.data.synth.task import Checks
+from luthier.floor.deadline import Overdue, within
 from luthier.floor.errors import DataError, EnvironmentFault, UsageError
 from luthier.text.json_lines import check_depth
 from luthier.text.problems import LineFault
@@ -19,6 +20,7 @@ NOT_ANSWERED = "refused by the endpoint"
 # Chance made these; another try may not. A refusal or a cut answer would come again.
 WORTH_ASKING_AGAIN = frozenset({EMPTY, FAILED})
 MOST_SCHEMA_BYTES = 2**20
+SECONDS_AN_ANSWER = 2.0  # computed, not waited; ordinary checks take far less than a millisecond
 # An answer that begins so speaks of itself; further on it may be a quotation.
 AS_AI = re.compile(r"\W*as an? (?:ai\b|artificial intelligence|(?:large )?language model)", re.IGNORECASE)
 FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
@@ -38,11 +40,12 @@ class Judge:
 
     def __init__(self, checks: Checks) -> None:
         """Raises UsageError for a pattern or schema that is none, EnvironmentFault (env-extra) without jsonschema."""
+        self._checks = checks
         self._pattern = _compiled(checks.pattern)
         self._schema: Any = _load_schema(checks.schema) if checks.schema else None
 
     def rule(self, record: dict[str, Any]) -> Ruling:
-        """Judge a record of the journal."""
+        """Judge a record of the journal. Raises UsageError if the pattern or the schema does not come to an end."""
         if record["status"] != "answered":
             return Ruling(NOT_ANSWERED, detail=record["problem"])
         text = record["text"].strip()
@@ -52,6 +55,13 @@ class Judge:
             return Ruling(REFUSED, detail=(record["refusal"] or text)[:200])
         if not text:
             return Ruling(EMPTY)
+        try:
+            with within(SECONDS_AN_ANSWER):
+                return self._rule_by_checks(text)
+        except Overdue as fault:
+            raise _too_slow(self._checks, len(text)) from fault
+
+    def _rule_by_checks(self, text: str) -> Ruling:
         if self._pattern and not self._pattern.search(text):
             return Ruling(FAILED, detail=f"does not match {self._pattern.pattern}")
         return self._rule_by_schema(text) if self._schema else Ruling(None, text)
@@ -67,6 +77,19 @@ class Judge:
         for wrong in self._schema.iter_errors(value):
             return Ruling(FAILED, detail=f"{wrong.json_path}: {wrong.message}"[:200])
         return Ruling(None, value)
+
+
+def _too_slow(checks: Checks, characters: int) -> UsageError:
+    """An answer is not to blame for it: asked again, the next one would take as long."""
+    named = [f"--match {checks.pattern!r}"] if checks.pattern is not None else []
+    named += [f"--schema {checks.schema}"] if checks.schema else []
+    return UsageError(
+        "usage",
+        f"{' or '.join(named)} took longer than {SECONDS_AN_ANSWER:g} s on an answer of {characters:,} characters",
+        where="--match" if checks.pattern is not None else "--schema",
+        why="A repeat inside a repeat, as in (a+)+, tries every way to part the text before it gives up.",
+        fix=r"Write it without one, such as a+ or [^\n]*, and type the line again: the answers so far are kept.",
+    )
 
 
 def _is_refusal(text: str) -> bool:

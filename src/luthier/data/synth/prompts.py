@@ -18,10 +18,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from luthier.data.synth.places import one_file
 from luthier.data.synth.seeds import Seed
 from luthier.data.synth.task import Form
+from luthier.floor.deadline import Overdue, within
 from luthier.floor.errors import DataError, UsageError
 
 MOST_TEMPLATE_BYTES = 2**20
 MOST_PROMPT_CHARACTERS = 2**20
+SECONDS_A_RENDER = 5.0  # computed, not waited; an ordinary prompt takes far less than a millisecond
+MOST_EXPONENT = 1000
 PARTS = ("system", "user", "prompt", "completion")
 YAML_ENDINGS = (".yaml", ".yml")
 ANSWER = "answer"
@@ -54,7 +57,7 @@ class Prompts:
         return "system" in self._parts
 
     def messages(self, seed: Seed) -> list[Message]:
-        """What is sent for a seed. Raises DataError (data-field) if the template asks for what the seed lacks."""
+        """What is sent for a seed. Raises DataError (data-field) if the template asks for what the seed lacks, UsageError if it does not end."""
         roles = ("system", "user") if self.has_system else ("user",)
         found = [{"role": role, "content": self._render(role, seed, seed.fields)} for role in roles]
         if not found[-1]["content"].strip():
@@ -88,7 +91,11 @@ class Prompts:
 
     def _render(self, part: str, seed: Seed, fields: dict[str, Any]) -> str:
         try:
-            text = self._parts[part].render(fields)
+            with within(SECONDS_A_RENDER):
+                text = self._parts[part].render(fields)
+        except Overdue as fault:
+            what = f"{part} took longer than {SECONDS_A_RENDER:g} s for one seed"
+            raise _refused(self.path, what) from fault
         except _FAULTS as fault:
             raise DataError(
                 "data-field",
@@ -121,9 +128,24 @@ def load_prompts(path: Path) -> Prompts:
     return Prompts(path, hashlib.sha256(content).hexdigest(), compiled)
 
 
+class _Bounded(ImmutableSandboxedEnvironment):
+    """Without the two operators of which a single step, in C and not to be cut short, can fill the memory or take for ever."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" and abs(right) > MOST_EXPONENT:
+            raise jinja2.TemplateRuntimeError(f"an exponent of {right:,}")
+        length = sum(len(side) for side in (left, right) if isinstance(side, (str, list, tuple)))
+        times = next((side for side in (left, right) if isinstance(side, int)), 0)
+        if operator == "*" and length * times > MOST_PROMPT_CHARACTERS:
+            raise jinja2.TemplateRuntimeError(f"{length:,} characters or values, {times:,} times")
+        return super().call_binop(context, operator, left, right)
+
+
 def _environment() -> ImmutableSandboxedEnvironment:
-    """No files, no attributes with underscores, no field that is not there."""
-    return ImmutableSandboxedEnvironment(
+    """No files, no attributes with underscores, no field that is not there, and no endless work."""
+    return _Bounded(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False
     )
 
