@@ -62,10 +62,15 @@ def test_slots_of_fixed_number_answer_as_rows_alone(
 
 def test_one_recording_serves_rows_that_leave_and_join(replays: list[tuple[int, int]]) -> None:
     model, truth = oracle("qwen2")
-    # Four slots for prompts of 90 tokens; the short ones that come later would fit nine, which is worth another.
+    # Four slots beside a prompt of 90 tokens; the short ones that come later would fit more, but not twice as many.
     assert answered(model, batch_tokens=4 * (90 + NEW_TOKENS)) == truth
-    assert len(replays) <= 2
-    assert all(slots % 8 == 0 and columns % 64 == 0 for slots, columns in replays)
+    assert replays == [(4, 128)]
+
+
+def test_twice_the_rows_are_worth_another_recording(replays: list[tuple[int, int]]) -> None:
+    model, truth = oracle("qwen2")
+    assert answered(model, batch_tokens=1 * (90 + NEW_TOKENS)) == truth
+    assert replays == [(1, 128), (2, 64), (4, 64)], "one long row first, then ever more short ones"
 
 
 def test_short_answers_are_not_worth_a_recording(replays: list[tuple[int, int]]) -> None:

@@ -32,8 +32,8 @@ class Decoder(Protocol):
     def prompt_lengths(self) -> list[int]:
         """Of the rows under way."""
 
-    def most_rows(self, fitting: int) -> int:
-        """How many rows it takes at once where so many would fit the memory."""
+    def most_rows(self, rows: int) -> int:
+        """How many it takes at once where so many are to be answered and would fit the memory."""
 
     def start(self, indices: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
         """Read prompts, under numbers by which their answers will be told."""
@@ -122,8 +122,8 @@ class PaddedDecoder:
     def prompt_lengths(self) -> list[int]:
         return [row.prompt_tokens for row in self._rows]
 
-    def most_rows(self, fitting: int) -> int:
-        return fitting
+    def most_rows(self, rows: int) -> int:
+        return rows
 
     def start(self, indices: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
         assert not self._rows, "rows cannot join"

@@ -94,7 +94,7 @@ def admit(
         return []
     longest = max([len(prompts[waiting[0]]), *lengths])
     fitting = max(1, fitting_tokens // (longest + answer_tokens))
-    joining = min(len(waiting), decoder.most_rows(fitting) - len(lengths))
+    joining = decoder.most_rows(min(fitting, len(lengths) + len(waiting))) - len(lengths)
     # A few rows are not worth a pass of their own while many are under way.
     if joining < LEAVING_SHARE * len(lengths) and joining < len(waiting):
         return []

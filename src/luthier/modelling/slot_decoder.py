@@ -19,8 +19,7 @@ LEAVING_SHARE = 0.25
 # Room for columns grows by half when it is used up, since most answers end long before their limit.
 GROWTH = 1.5
 LEAST_ROOM = 32
-# Recorded steps: slots and columns in whole multiples, for aligned rows of the mask and shapes that come again.
-SLOTS_TOGETHER = 8
+# The mask of a recorded step has rows of whole multiples: CUDA's fused kernel would copy it at every layer otherwise.
 COLUMNS_TOGETHER = 64
 # Recording takes the time of about three steps launched kernel by kernel.
 LEAST_STEPS_TO_RECORD = 8
@@ -74,10 +73,10 @@ class SlotDecoder:
     def prompt_lengths(self) -> list[int]:
         return [row.prompt_tokens for row in self._active()]
 
-    def most_rows(self, fitting: int) -> int:
+    def most_rows(self, rows: int) -> int:
         # Only twice the rows are worth another recording.
         slots = self.slots.cache.slots
-        return min(fitting, slots) if self._is_recorded and fitting < 2 * slots else fitting
+        return min(rows, slots) if self._is_recorded and rows < 2 * slots else rows
 
     def _active(self) -> list[SlotRow]:
         return [row for row in self.rows if row is not None]
@@ -159,7 +158,8 @@ class SlotDecoder:
             return
         self._is_recorded = False
         if self._records:
-            self.slots.resize(_up_to(SLOTS_TOGETHER, len(self.rows)), _up_to(COLUMNS_TOGETHER, longest))
+            columns = -(-longest // COLUMNS_TOGETHER) * COLUMNS_TOGETHER
+            self.slots.resize(len(self.rows), columns)
         else:
             self.slots.resize(len(self.rows), self._with_growth(longest))
 
@@ -205,10 +205,6 @@ class SlotDecoder:
             )
         else:
             self._is_recorded = True
-
-
-def _up_to(multiple: int, number: int) -> int:
-    return -(-number // multiple) * multiple
 
 
 def shared_prefix(prompts: Sequence[Sequence[int]]) -> Sequence[int]:
