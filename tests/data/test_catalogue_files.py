@@ -127,7 +127,7 @@ REFUSED = [
     Case(46, "r.parquet", lambda: parquet(columns(**{f"c{n}": ["a"] for n in range(10_001)})), "data-table", "", ("has 10001 columns",)),
     Case(46, "r.arrow", lambda: arrow_file(columns(prompt=pyarrow.nulls(10**9))), "data-table", "", ("declares 1,000,000,000 rows in ", ": a bomb")),
     Case(47, "r.txt", "Gr\xfcn\n".encode("latin-1"), "data-enc", "", ("byte 3 is 0xFC", "iconv -f LATIN1 -t UTF-8 data/r.txt")),
-    Case(48, "r.txt", b"", "data-untrained", "*", ("none of the 1 training rows", "empty text")),
+    Case(48, "r.txt", b"", "data-untrained", "*", ("none of the 1 training row", "empty text")),
     Case(50, "r.jsonl.gz", lambda: gzip.compress(ROW * 100)[:-20], "data-archive", ":*", ("cut off; fetch it again",)),
     Case(52, "r.tar", tar(("../../evil.txt", b"x"), ("ok.txt", b"fine")), "data-archive", "!../../evil.txt", ("its name leaves the folder",)),
     Case(52, "r.tar", tar(("/etc/evil.txt", b"x")), "data-archive", "!/etc/evil.txt", ("its name leaves the folder",)),
@@ -136,7 +136,7 @@ REFUSED = [
     Case(53, "r.tar", tar(("a.txt", b""), kind=tarfile.CHRTYPE), "data-archive", "!a.txt", ("a link or a device",)),
     Case(54, "r.tar", tar(("a.tar", tar(("b.txt", b"x"))), ("b.zip", b"PK")), "data-empty", "", ("Passed over: 1 members *.tar, 1 members *.zip",)),
     Case(54, "r.zip", encrypted(zipped({"r.jsonl": ROW})), "data-enc", "", ("a zip archive, not text; unpack it: unzip data/r.zip",)),
-    Case(56, "r.jsonl", lines(CHAT), "data-untrained", "*", ("none of the 1 training rows has a token that carries loss", "no trained token")),
+    Case(56, "r.jsonl", lines(CHAT), "data-untrained", "*", ("none of the 1 training row has a token that carries loss", "no trained token")),
     Case(57, "r.jsonl", lines(pair(completion="b " * 500), pair("c")), "data-long", "data.max_length", ("trained tokens", "data.overlong=drop", "data.max_length="), ("data.max_length=64",)),
     # Asked for in the recipe, since it costs a reading of its own; `luthier data check` of both files needs no asking.
     Case(58, "r.jsonl", lines(pair("What colour is the sky of Mars?")), "data-leak", "data.leaks", ("r.jsonl:1: folded: test.jsonl:1",), ("data.validation_path=test.jsonl", "data.leaks.validation=true", "data.leaks.found=refuse")),

@@ -44,7 +44,7 @@ def count_rows(
         found.size += size
         if found.rows % ROWS_BETWEEN_LOOKS == 0:
             stop.check(INTERRUPTED, fix="Repeat the command.")
-            if found.size < total_bytes:  # packed files hold more than their bytes
+            if found.size < total_bytes:  # what packed files hold is guessed
                 listener.progress("count", found.size, total_bytes, count_of(found.rows, "row"))
         if size > MOST_DRAWN_CHARACTERS:
             continue

@@ -25,6 +25,7 @@ from luthier.reports.provenance import gather_provenance
 from luthier.reports.split import SideCounts, SplitReport
 from luthier.text.columns import Columns
 from luthier.text.problems import Problems
+from luthier.text.readers.compressed import guess_unpacked_bytes
 from luthier.text.readers.record import as_json_line
 from luthier.text.row_files import find_files
 from luthier.text.rows import FileSet, Row, read_rows_of
@@ -61,7 +62,7 @@ def split_files(
     listener, stop = listener or Silent(), stop or StopFlag()
     started = time.perf_counter()
     files = _find(task)
-    total, done = sum(file.stat().st_size for file in files), 0
+    total, done = sum(map(guess_unpacked_bytes, files)), 0
     splitter = choose_splitter(
         _counting(_rows(files, task), total, listener, stop),
         seed=task.seed,

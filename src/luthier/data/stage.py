@@ -37,6 +37,7 @@ from luthier.floor.units import count_of
 from luthier.reports.data import DataReport, PreparePlan, TokensGuessed
 from luthier.reports.ledger import StageBooks, check_ledger
 from luthier.reports.provenance import gather_provenance
+from luthier.text.readers.compressed import guess_unpacked_bytes
 from luthier.tokens.epoch import packed_books
 from luthier.tokens.row_order import RowOrder
 from luthier.tokens.store import TokenStore
@@ -118,10 +119,9 @@ def foresee(recipe: Recipe, *, listener: Listener | None = None, stop: StopFlag 
     tokenizer_folder = find_tokenizer(recipe)
     folder = Path(recipe.data.cache_path) / make_key(_key_parts(recipe, sources, template, tokenizer_folder))
     files = {name: Path(name).stat().st_size for name in sources.hashes}
+    total_bytes = sum(guess_unpacked_bytes(Path(name)) for name in files)
     train, validation = (
-        count_rows(
-            rows, total_bytes=sum(files.values()), seed=recipe.train.seed, listener=listener, stop=stop
-        )
+        count_rows(rows, total_bytes=total_bytes, seed=recipe.train.seed, listener=listener, stop=stop)
         for rows in (sources.read_train(), sources.read_validation())
     )
     return PreparePlan(

@@ -20,7 +20,9 @@ from luthier.data.sources import Sources
 from luthier.data.split_store import SplitStore, count_characters
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
+from luthier.floor.units import count_of
 from luthier.reports.ledger import check_ledger
+from luthier.text.readers.compressed import guess_unpacked_bytes
 from luthier.text.render import Renderer
 from luthier.text.rows import Row
 from luthier.tokens.store import TokenStore
@@ -90,12 +92,13 @@ def _noting_in(dropped: DroppedRows) -> Callable[[Row, str, Dropped], None]:
 class _Progress:
     """Tells how much of the files' bytes is done, a hundred times at most.
 
-    Packed files hold more characters than bytes: once all bytes are done nothing is told until the end.
+    What a packed file unpacks to is guessed: where it is more, nothing is told from then until the end.
     """
 
     def __init__(self, job: Job) -> None:
         self._listener = job.listener
-        self._total = sum(file.stat().st_size for file in {*job.sources.train, *job.sources.validation})
+        files = {*job.sources.train, *job.sources.validation}
+        self._total = sum(map(guess_unpacked_bytes, files))
         self._done = self._rows = 0
         self._next = self._total // 100
 
@@ -104,7 +107,7 @@ class _Progress:
         self._rows += 1
         if self._next <= self._done < self._total:
             self._next = self._done + self._total // 100
-            self._listener.progress("prepare", self._done, self._total, f"{self._rows} rows")
+            self._listener.progress("prepare", self._done, self._total, count_of(self._rows, "row"))
 
     def end(self) -> None:
-        self._listener.progress("prepare", self._total, self._total, f"{self._rows} rows")
+        self._listener.progress("prepare", self._total, self._total, count_of(self._rows, "row"))

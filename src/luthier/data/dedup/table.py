@@ -15,6 +15,7 @@ from luthier.floor.errors import DataError
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 from luthier.floor.units import count_of
+from luthier.text.readers.compressed import guess_unpacked_bytes
 
 BATCH_CHARACTERS = 2**21
 INTERRUPTED = "the search for duplicates was interrupted; nothing was written"
@@ -67,7 +68,7 @@ def read_table(
 ) -> Table:
     """Read every row once. Without a sketcher there are no signatures, and only exact repeats can be found."""
     files = (*sources, *against)
-    sizes = [file.path.stat().st_size for file in files]
+    sizes = [guess_unpacked_bytes(file.path) for file in files]
     total, done_before = sum(sizes), [0, *np.cumsum(sizes).tolist()]
     batch: list[PlacedRow] = []
     characters, rows, first_against = 0, 0, None

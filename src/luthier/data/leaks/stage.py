@@ -16,6 +16,7 @@ from luthier.floor.stop import StopFlag
 from luthier.reports.leaks import LeaksReport
 from luthier.reports.provenance import gather_provenance
 from luthier.text.columns import Columns
+from luthier.text.readers.compressed import guess_unpacked_bytes
 from luthier.text.rows import FileSet, Row, read_rows_of
 
 VERSION = 1
@@ -74,12 +75,12 @@ def _telling(
     rows: Iterator[Row], files: Sequence[Path], listener: Listener, stop: StopFlag, label: str
 ) -> Iterator[Row]:
     """The rows, with a word now and then about how far they are; a row's share of the bytes is its characters."""
-    total, done = sum(file.stat().st_size for file in files), 0
+    total, done = sum(map(guess_unpacked_bytes, files)), 0
     for number, row in enumerate(rows, start=1):
         done += sum(map(len, row.texts()))
         if number % ROWS_BETWEEN_TALK == 0:
             stop.check(INTERRUPTED, fix="Repeat the command.")
-        if number % ROWS_BETWEEN_TALK == 0 and done < total:  # packed files hold more than their bytes
+        if number % ROWS_BETWEEN_TALK == 0 and done < total:  # what packed files hold is guessed
             listener.progress(label, done, total, f"{number:,} rows")
         yield row
     listener.progress(label, total, total, "")

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, Protocol
 
+from luthier.floor.errors import EnvironmentFault
 from luthier.floor.units import format_bytes
 from luthier.text.problems import LineFault
 from luthier.text.readers.endings import SHORT_ENDINGS, is_compressed
@@ -23,6 +24,7 @@ from luthier.text.readers.record import INSTALL_FORMATS, missing_library
 from luthier.text.row_files import reading
 
 CHUNK_BYTES = 2**18
+SAMPLE_BYTES = 4 * 2**20
 MOST_DECODER_BYTES = 256 * 2**20
 # Text packs five- to twentyfold, a log of like lines a hundredfold; deflate reaches 1,030-fold on what is made to reach it,
 # the others much more.
@@ -67,6 +69,30 @@ def open_stream(path: Path) -> Iterator[Stream]:
             yield unpacked
 
 
+def guess_unpacked_bytes(path: Path) -> int:
+    """About how many bytes a file unpacks to, by what its beginning does; its own bytes where it is not packed, or damaged."""
+    packed_bytes = path.stat().st_size
+    if not is_compressed(path):
+        return packed_bytes
+    with reading(path), open(path, "rb") as file:
+        try:
+            packed, unpacked = _sample(_Unpacked(file, _decoder_for(path)))
+        except (LineFault, EnvironmentFault):  # whoever reads the file tells of it
+            return packed_bytes
+    return round(packed_bytes * unpacked / packed) if packed else packed_bytes
+
+
+def _sample(stream: "_Unpacked") -> tuple[int, int]:
+    """Packed bytes from a file's beginning, and what they unpack to; of a short file all of it."""
+    while True:
+        before = stream.packed_bytes, stream.unpacked_bytes
+        if not stream.read(CHUNK_BYTES):
+            return stream.packed_bytes, stream.unpacked_bytes
+        # Only when it asks for more has the decoder made use of what it was given before.
+        if stream.packed_bytes > before[0] > 0 and before[1] >= SAMPLE_BYTES:
+            return before
+
+
 class _Unpacked(io.RawIOBase):
     """What a compressed file holds; several streams end to end are one, as the tools write them."""
 
@@ -76,7 +102,7 @@ class _Unpacked(io.RawIOBase):
         self._decoder = make_decoder()
         self._is_fresh = True
         self._rest = b""
-        self._packed_bytes = self._unpacked_bytes = 0
+        self.packed_bytes = self.unpacked_bytes = 0
 
     def readable(self) -> bool:
         return True
@@ -94,7 +120,7 @@ class _Unpacked(io.RawIOBase):
             data, self._rest = self._rest, b""
             if not data and self._decoder.needs_input:
                 data = self._file.read(CHUNK_BYTES)
-                self._packed_bytes += len(data)
+                self.packed_bytes += len(data)
                 if not data and self._is_fresh:
                     return b""
                 if not data:
@@ -112,9 +138,9 @@ class _Unpacked(io.RawIOBase):
             content = self._decoder.decompress(data, most_bytes)
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as fault:
             raise LineFault("data-archive", f"what is packed is damaged or too large: {fault}") from fault
-        self._unpacked_bytes += len(content)
-        if self._unpacked_bytes > max(RATIO_MATTERS_FROM_BYTES, MOST_TIMES * self._packed_bytes):
-            packed, unpacked = format_bytes(self._packed_bytes), format_bytes(self._unpacked_bytes)
+        self.unpacked_bytes += len(content)
+        if self.unpacked_bytes > max(RATIO_MATTERS_FROM_BYTES, MOST_TIMES * self.packed_bytes):
+            packed, unpacked = format_bytes(self.packed_bytes), format_bytes(self.unpacked_bytes)
             raise LineFault("data-archive", f"the file is a bomb: {packed} of it unpack to {unpacked}")
         return content
 
