@@ -5,10 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.data.check.kinds import Fault
-from luthier.data.check.names import CALL, ROLE_OF, ROLES, SAID, SPEAKERS, TEXT_PARTS
 from luthier.data.check.places import Path, Text, spell
 from luthier.floor.lookup import nearest
+from luthier.text import shapes
+from luthier.text.dialects.openai_chat import TEXT_PARTS
+from luthier.text.dialects.sharegpt import SPEAKERS, TEXTS
+from luthier.text.dialects.turns import CALL_ROLE, ROLE_OF
 from luthier.text.problems import describe
+
+# The roles of OpenAI's form; `function` is a tool's, as it was called before.
+ROLES = (*shapes.ROLES, "function")
 
 
 @dataclass(slots=True)
@@ -56,7 +62,7 @@ def read_turns(path: Path, messages: Sequence[Any], faults: list[Fault], *, is_s
             continue
         turn = Turn(place, _role(message, place, faults, is_strict=is_strict), message)
         turn.calls = bool(message.get("tool_calls") or message.get("function_call"))
-        if _speaker(message) == CALL:
+        if _speaker(message) == CALL_ROLE:
             turn.calls = True
         _read_content(turn, faults, is_strict=is_strict)
         turns.append(turn)
@@ -81,7 +87,7 @@ def _role(message: Mapping[str, Any], place: Path, faults: list[Fault], *, is_st
         return str(role)
     known = _speaker(message)
     if not is_strict and known:
-        return "assistant" if known == CALL else known
+        return "assistant" if known == CALL_ROLE else known
     kind = "unknown-role" if isinstance(role, str) else "wrong-type"
     meant = known if known in ROLES else (nearest(role, ROLES) or [""])[0] if isinstance(role, str) else ""
     what = f"{spell((*place, name))} is {describe(role)}, not one of {', '.join(ROLES[:5])}"
@@ -90,7 +96,7 @@ def _role(message: Mapping[str, Any], place: Path, faults: list[Fault], *, is_st
 
 
 def _read_content(turn: Turn, faults: list[Fault], *, is_strict: bool) -> None:
-    name = next((name for name in (("content",) if is_strict else SAID) if name in turn.message), None)
+    name = next((name for name in (("content",) if is_strict else TEXTS) if name in turn.message), None)
     content = turn.message[name] if name else None
     place = (*turn.path, name or "content")
     if isinstance(content, str):

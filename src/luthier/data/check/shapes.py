@@ -4,17 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from luthier.data.check.kinds import Fault
-from luthier.data.check.names import ANSWERS, CONVERSATIONS, OUTPUTS, QUESTIONS
 from luthier.floor.lookup import nearest
+from luthier.text.dialects import alpaca, pairs, preference, sharegpt
+from luthier.text.row_shapes import FIELDS
 
 Fields = Mapping[str, Any]
 
-# The shapes of the guide, and the fields of each.
-TRAINED: Mapping[str, tuple[str, ...]] = {
-    "prompt_completion": ("prompt", "completion"),
-    "messages": ("messages",),
-    "text": ("text",),
-}
+# The shapes of the guide, by which the closest one to a row of none is told.
+TRAINED: Mapping[str, tuple[str, ...]] = {str(kind): names for kind, names in FIELDS.items()}
 KIND_OF = {
     **{name: name for name in TRAINED},
     "sharegpt": "messages",
@@ -26,11 +23,6 @@ KIND_OF = {
     "tokens": "tokens",
 }
 """What rows of a shape become, where training reads it."""
-PREFERENCES = (
-    ("prompt", "chosen", "rejected"),
-    ("chosen", "rejected"),
-    ("input", "preferred_output", "non_preferred_output"),
-)
 # Many conversations a row, or one over many rows: their turns are judged once they are converted.
 # The type of a field that tells one, and of one that stands beside it.
 TREES: Mapping[str, tuple[tuple[str, type], ...]] = {
@@ -58,7 +50,7 @@ def shape_of(fields: Fields) -> str | Fault | None:
         return "sharegpt"
     if found and found != ["text"]:
         return found[0]
-    if any(all(name in fields for name in names) for names in PREFERENCES):
+    if any(all(name in fields for name in names) for names in (preference.PAIR, preference.OPENAI)):
         return "preference"
     if not found and "input_ids" in fields:
         return "tokens"
@@ -67,9 +59,9 @@ def shape_of(fields: Fields) -> str | Fault | None:
             return name
     if found:
         return found[0]
-    if any(name in fields for name in CONVERSATIONS):
+    if any(name in fields for name in sharegpt.LISTS):
         return "sharegpt"
-    if "instruction" in fields and any(name in fields for name in OUTPUTS):
+    if "instruction" in fields and any(name in fields for name in alpaca.ANSWERS):
         return "alpaca"
     return None if _lacks_question_or_answer(fields) else "question-answer"
 
@@ -84,8 +76,8 @@ def _is_from_and_value(messages: Any) -> bool:
 
 
 def _lacks_question_or_answer(fields: Fields) -> bool:
-    asked = next((name for name in QUESTIONS if name in fields), None)
-    return asked is None or not any(name in fields and name != asked for name in ANSWERS)
+    asked = next((name for name in pairs.QUESTIONS if name in fields), None)
+    return asked is None or not any(name in fields and name != asked for name in pairs.ANSWERS)
 
 
 def missing_shape(fields: Fields) -> Fault:

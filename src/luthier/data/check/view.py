@@ -10,12 +10,11 @@ from typing import Any
 
 from luthier.data.check.conversation import Turn, read_turns
 from luthier.data.check.kinds import Fault
-from luthier.data.check.names import ANSWERS, CONVERSATIONS, INPUTS, OUTPUTS, QUESTIONS
 from luthier.data.check.places import Path, Text, spell
 from luthier.data.check.shapes import TRAINED, missing_shape, shape_of
 from luthier.data.dedup.wording import Wording, wording_of
 from luthier.data.question import INSTRUCTING, question_or_all
-from luthier.text.dialects import tokens
+from luthier.text.dialects import alpaca, pairs, sharegpt, tokens
 from luthier.text.problems import LineFault, describe
 from luthier.text.rows import Row
 
@@ -122,10 +121,10 @@ def _sides(view: View) -> tuple[list[str], str]:
     if view.shape == "prompt_completion":
         return ["prompt"], "completion"
     if view.shape == "alpaca":
-        inputs = [name for name in INPUTS if fields.get(name)]
-        return ["instruction", *inputs[:1]], next(name for name in OUTPUTS if name in fields)
-    asked = next(name for name in QUESTIONS if name in fields)
-    return [asked], next(name for name in ANSWERS if name in fields and name != asked)
+        inputs = [name for name in alpaca.INPUTS if fields.get(name)]
+        return ["instruction", *inputs[:1]], next(name for name in alpaca.ANSWERS if name in fields)
+    asked = next(name for name in pairs.QUESTIONS if name in fields)
+    return [asked], next(name for name in pairs.ANSWERS if name in fields and name != asked)
 
 
 def _read_text(view: View) -> None:
@@ -254,7 +253,7 @@ def _split_at_first_answer(view: View) -> None:
 
 
 def _list_of(fields: Fields) -> str:
-    return next(name for name in CONVERSATIONS if name in fields)
+    return next(name for name in sharegpt.LISTS if name in fields)
 
 
 def _nothing(kind: str, name: str, text: str) -> Fault:
