@@ -26,7 +26,7 @@ from luthier.modelling.profiler import StepRecorder
 from luthier.modelling.step_costs import StepCosts
 from luthier.tokens.store import TokenStore
 
-TRACED_NEW_TOKENS = 8
+TRACED_NEW_TOKENS = 32
 STOPPED = "the measurement was stopped; nothing of it is kept"
 
 
@@ -65,12 +65,8 @@ def measure_generation(
     """
     device = choose_device(recipe.model.device)
     precision = choose_precision("auto", device)
-    attention = choose_attention(
-        recipe.model.attention,
-        device,
-        computes_in_fp32=precision.name == "fp32",
-        config=check_model_folder(folder).config,
-    )
+    config, is_fp32 = check_model_folder(folder).config, precision.name == "fp32"
+    attention = choose_attention(recipe.model.attention, device, computes_in_fp32=is_fp32, config=config)
     model = load_base(folder, dtype=precision.dtype, device=device, attention=attention)
 
     def answer(tokens: int, label: str) -> float:

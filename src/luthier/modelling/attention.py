@@ -172,6 +172,18 @@ def attend_segments(
             scale=scaling,
         )
         return out_BHTD.transpose(1, 2), None
+    return _attend_stacks(query_BHTD, key_BKTD, value_BKTD, segments, scaling, dropout, sliding_window), None
+
+
+def _attend_stacks(
+    query_BHTD: Tensor,
+    key_BHTD: Tensor,
+    value_BHTD: Tensor,
+    segments: SegmentPlan,
+    scaling: float | None,
+    dropout: float,
+    sliding_window: int | None,
+) -> Tensor:
     heads, width = query_BHTD.shape[1], query_BHTD.shape[3]
     results = []
     for stack in segments.stacks:
@@ -180,7 +192,7 @@ def attend_segments(
             .index_select(1, stack.gather)
             .view(heads, stack.rows, stack.longest, width)
             .transpose(0, 1)
-            for part in (query_BHTD, key_BKTD, value_BKTD)
+            for part in (query_BHTD, key_BHTD, value_BHTD)
         )
         window_LL = _window_mask(query_SHLD, sliding_window)
         out_SHLD = functional.scaled_dot_product_attention(
@@ -194,7 +206,7 @@ def attend_segments(
         )
         results.append(out_SHLD.transpose(1, 2).reshape(stack.rows * stack.longest, heads, width))
     stacked = results[0] if len(results) == 1 else torch.cat(results)
-    return stacked.index_select(0, segments.place).unsqueeze(0), None
+    return stacked.index_select(0, segments.place).unsqueeze(0)
 
 
 def _window_mask(query_BHLD: Tensor, sliding_window: int | None) -> Tensor | None:

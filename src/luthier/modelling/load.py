@@ -26,10 +26,11 @@ from transformers import (
 from transformers.utils import logging
 
 from luthier.config.method import QloraMethod, ScratchMethod
+from luthier.config.recipe import Recipe
 from luthier.floor.errors import EnvironmentFault, ModelError
 from luthier.floor.units import format_bytes
 from luthier.knowledge.adapter_folder import is_adapter
-from luthier.knowledge.model_folder import ModelFacts, check_model_folder
+from luthier.knowledge.model_folder import ModelFacts, check_model_folder, find_model
 from luthier.knowledge.safetensors_header import damaged
 from luthier.modelling.architecture import read_architecture
 from luthier.modelling.attention import register_attention
@@ -44,6 +45,14 @@ class LoadedFrom:
 
     folder: Path
     fingerprint: str
+
+
+def base_config(recipe: Recipe) -> dict[str, Any] | None:
+    """The base's config.json, before anything is loaded; a new model has none yet."""
+    if isinstance(recipe.method, ScratchMethod):
+        return None
+    assert recipe.model.name is not None, "the recipe refuses a missing model.name"
+    return check_model_folder(find_model(recipe.model.name, recipe.model.revision)).config
 
 
 def load_base(

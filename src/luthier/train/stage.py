@@ -30,7 +30,7 @@ from luthier.modelling.device import (
     peak_memory_bytes,
 )
 from luthier.modelling.flops import training_flops_per_token
-from luthier.modelling.load import build_scratch, load_base, require_bitsandbytes
+from luthier.modelling.load import base_config, build_scratch, load_base, require_bitsandbytes
 from luthier.reports.data import DataReport
 from luthier.reports.provenance import gather_provenance
 from luthier.reports.train import BestCheckpoint, TrainReport
@@ -207,14 +207,6 @@ def open_store(folder: Path) -> TokenStore:
             fix="Look at what was prepared: luthier prepare RECIPE --again",
         )
     return store
-
-
-def base_config(recipe: Recipe) -> dict[str, Any] | None:
-    """The base's config.json; a new model has none yet."""
-    if isinstance(recipe.method, ScratchMethod):
-        return None
-    assert recipe.model.name is not None, "the recipe refuses a missing model.name"
-    return check_model_folder(find_model(recipe.model.name, recipe.model.revision)).config
 
 
 def make_model(
