@@ -69,7 +69,7 @@ def test_the_screen_says_where_the_run_lies_and_what_to_type_next(screen: Done, 
     (run,) = re.findall(r"^run +(outputs/runs/\S+)$", screen.out, re.MULTILINE)
     assert (folder / run / "model").is_dir()
     assert f"tensorboard --logdir {run}/logs" in screen.out
-    for command in ("luthier merge", "luthier train demo train.most_steps=569", "luthier recipe show demo"):
+    for command in ("luthier merge", "luthier train demo train.most_steps=1132", "luthier recipe show demo"):
         assert command in screen.out
     assert re.search(r"^took .+, at most [\d.]+ [MG]iB of memory$", screen.out, re.MULTILINE)
     assert max(map(len, screen.out.splitlines())) <= 100

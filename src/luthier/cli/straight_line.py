@@ -143,7 +143,7 @@ def result_text(result: DemoResult) -> str:
         f"took    {format_duration(result.seconds)}, at most {format_bytes(result.peak_bytes)} of memory",
         "",
         "next    luthier merge                                one model out of base and adapter, with proof",
-        f"        luthier train {RECIPE} train.most_steps=569      the same for a whole epoch",
+        f"        luthier train {RECIPE} train.most_steps=1132     the same for a whole epoch",
         "        luthier recipe show demo                     every setting and where it comes from",
         f"        tensorboard --logdir {run}/logs",
     ]
