@@ -32,7 +32,7 @@ def section(workload: Workload, entry: Mapping[str, Any]) -> str:
     machine = (
         f"{entry['date'][:10]}, {entry['hardware']['device']}, torch {versions['torch']}, "
         f"transformers {versions['transformers']}; a square product of {entry['matmul_width']:,} reached "
-        f"{entry['matmul_flops'] / 1e12:.3g} TFLOP/s; {entry['repeat']} repeats."
+        f"{entry['matmul_flops'] / 1e12:.3g} TFLOP/s; {repeats(entry)}."
     )
     lines = [f"### {workload.title}", "", machine, "", *header(workload)]
     contenders = sorted(entry["contenders"].items(), key=lambda item: -figure(workload, item[1]))
@@ -115,3 +115,11 @@ def write_page(page: Path, entries: Sequence[dict[str, Any]]) -> None:
     if not begin or not end:
         raise ValueError(f"{page.name} has no block between {BEGIN} and {END}")
     write_text(page, before + block(entries) + after)
+
+
+def repeats(entry: dict[str, Any]) -> str:
+    """How often the contenders ran, where a limit cut the call short as `1 of 2 repeats`."""
+    asked = entry["repeat"]
+    least = min(len(contender.get("runs", ())) for contender in entry["contenders"].values())
+    words = f"{asked} repeat{'s' if asked != 1 else ''}"
+    return words if least >= asked else f"{least} of {words}"

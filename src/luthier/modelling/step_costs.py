@@ -27,7 +27,7 @@ AROUND: tuple[tuple[str, re.Pattern[str]], ...] = (
 OWN: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("copies", re.compile(r"^mem(cpy|set)|aten::_?to_copy|aten::copy_", re.IGNORECASE)),
     ("attention", re.compile(r"flash|fmha|sdpa|scaled_dot_product|varlen|cudnn.*attn", re.IGNORECASE)),
-    ("logits", re.compile(r"cross_?entropy|nll_?loss|log_?softmax", re.IGNORECASE)),
+    ("logits", re.compile(r"cross_?entropy|nll_?loss|log_?softmax|softmax_gradient", re.IGNORECASE)),
     ("optimizer", re.compile(r"adam|multi_?tensor|_foreach_", re.IGNORECASE)),
     (
         "matmul",
