@@ -1,9 +1,20 @@
 """Which sizes the graphs of a run have. The graphs themselves need a GPU: tests/gpu/test_fast_paths.py."""
 
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luthier.train.graphs import TARGET_SIZES, choose_sizes
+from luthier.floor.errors import EnvironmentFault
+from luthier.train.graphs import TARGET_SIZES, capture_faults, choose_sizes
+
+
+def test_a_step_that_cannot_be_captured_says_how_to_go_on() -> None:
+    with pytest.raises(EnvironmentFault, match="operation not permitted") as caught, capture_faults():
+        raise RuntimeError("CUDA error: operation not permitted\nwhen stream is capturing")
+    assert "train.cuda_graphs=false" in caught.value.fix
+    with pytest.raises(torch.OutOfMemoryError), capture_faults():
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_packs_that_are_alike_share_one_size() -> None:

@@ -9,12 +9,15 @@ Axes: T tokens of a pack, S segments, N positions whose next token is trained.
 """
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from luthier.floor.errors import EnvironmentFault
 from luthier.modelling.head_loss import IGNORED
 from luthier.train.batches import MicroBatch
 from luthier.train.optimizer import make_capturable
@@ -67,7 +70,8 @@ class StepGraphs:
             # All at once: a capture in the middle of a run would make one step a hundred times as long as the others.
             needed.update(self._sizes)
         for size in sorted(needed - set(self._graphs), reverse=True):
-            self._graphs[size] = self._capture(batches[0], size)
+            with capture_faults():
+                self._graphs[size] = self._capture(batches[0], size)
             self._zero_gradients()
 
     def backward(self, batch: MicroBatch, targets: int) -> Tensor:
@@ -87,7 +91,8 @@ class StepGraphs:
             self._zero_gradients()
             return norm
         if self._update is None:
-            self._update = self._capture_update()
+            with capture_faults():
+                self._update = self._capture_update()
         graph, static_loss, norm = self._update
         static_loss.copy_(loss_sum)
         graph.replay()
@@ -157,6 +162,22 @@ class StepGraphs:
         for name, value in batch.attention.items():
             if isinstance(value, Tensor):
                 static.attention[name].copy_(value)
+
+
+@contextmanager
+def capture_faults() -> Iterator[None]:
+    """Say what to do about a step that asks the host something in the middle, which no graph can hold."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as fault:
+        raise EnvironmentFault(
+            "env-device",
+            f"the step cannot be captured as a CUDA graph: {' '.join(str(fault).split())[:200]}",
+            why="Something in this model waits for the device. A failed capture leaves CUDA as it is until the program ends.",
+            fix="Launch kernel by kernel: train.cuda_graphs=false",
+        ) from fault
 
 
 def targets_of_packs(job: "Job") -> list[int]:
