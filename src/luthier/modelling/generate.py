@@ -35,11 +35,13 @@ def generate_answers(
     listener: Listener | None = None,
     stop: StopFlag | None = None,
     label: str = "answers",
+    records: bool = True,
 ) -> list[list[int]]:
     """The greedy answer to each prompt, in the order of the prompts, its stop token included where it came to one.
 
-    `batch_tokens` bounds rows x (longest prompt + longest answer); 0 lets the device's memory choose. If `stop` is set the work ends at once: rows that were not
-    finished are then empty, and the caller, who looks at the flag, keeps none of it.
+    `batch_tokens` bounds rows x (longest prompt + longest answer); 0 lets the device's memory choose. If `stop` is set the work ends
+    at once: rows that were not finished are then empty, and the caller, who looks at the flag, keeps none of it. `records` lets CUDA
+    record steps as graphs.
     """
     listener, stop = listener or Silent(), stop or StopFlag()
     answers: list[list[int]] = [[] for _ in prompts]
@@ -48,7 +50,7 @@ def generate_answers(
     assert max_new_tokens > 0, "an answer has at least one token"
     unanswered = len(prompts)
     fitting = batch_tokens or fitting_tokens(model)
-    limits = Limits(stop_ids, max_new_tokens)
+    limits = Limits(stop_ids, max_new_tokens, records)
     with decoding(model, limits, prompts=prompts, pad_id=pad_id, listener=listener) as decoder:
         while unanswered and not stop.is_set:
             joining = admit(waiting, prompts, decoder, fitting_tokens=fitting, answer_tokens=max_new_tokens)

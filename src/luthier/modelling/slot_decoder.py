@@ -33,10 +33,11 @@ LEAST_PREFIX = 64
 
 @dataclass(frozen=True)
 class Limits:
-    """What ends an answer."""
+    """What ends an answer, and whether its steps may be recorded."""
 
     stop_ids: Sequence[int]
     most_new_tokens: int
+    records: bool = True
 
 
 @dataclass
@@ -62,7 +63,8 @@ class SlotDecoder:
         """The row in each slot in use; None in a gap between rows."""
         self._kind = self.slots.device.type
         self._most_new_tokens = limits.most_new_tokens
-        self._records = self.slots.can_record and limits.most_new_tokens > LEAST_STEPS_TO_RECORD
+        is_worth_it = limits.records and limits.most_new_tokens > LEAST_STEPS_TO_RECORD
+        self._records = self.slots.can_record and is_worth_it
         self._is_recorded = False
         self._listener = listener
         self._prefix = prefix

@@ -92,6 +92,8 @@ class Validator:
                 listener=self.listener,
                 stop=stop,
                 label="sampling",
+                # A few samples are no reason to record anything in the middle of a training.
+                records=False,
             )
         if stop.is_set:
             return None
