@@ -232,7 +232,7 @@ def test_show_spells_the_tokens_and_check_tells_of_what_is_wrong(
 def test_a_search_for_leaks_refuses_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = write_rows(tmp_path / "a.jsonl", [{"input_ids": [1, 2, 3]}])
     suite = write_rows(tmp_path / "b.jsonl", pairs(3))
-    assert run_command(["data", "leaks", str(rows), str(suite)]) == 3
+    assert run_command(["data", "leaks", str(rows), "--against", str(suite)]) == 3
     assert "the rows are tokens" in capsys.readouterr().err
 
 
