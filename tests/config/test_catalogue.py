@@ -11,6 +11,8 @@ import pytest
 from luthier.config.compose import load_recipe
 from tests.config.recipes import BASE, fault_of, write_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Case:

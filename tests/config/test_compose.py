@@ -18,6 +18,8 @@ from luthier.config.recipe import Recipe
 from luthier.floor.errors import LuthierError
 from tests.config.recipes import BASE, fault_of, write_recipe
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 

@@ -21,6 +21,8 @@ from luthier.modelling.attention import SEGMENTS, choose_attention, plan_segment
 from luthier.modelling.joined import join_projections
 from luthier.modelling.losses import summed_loss
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 LENGTHS = [37, 3, 19, 7, 30]
 WINDOW = 8

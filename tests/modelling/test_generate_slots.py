@@ -18,6 +18,8 @@ from luthier.modelling.slots import Slots
 from tests.modelling.test_generate import NEW_TOKENS, PAD, STOP_IDS, answered, oracle, prompts
 from tests.tiny import make_tiny
 
+pytestmark = pytest.mark.slow
+
 
 class Replay:
     """Does what a replayed recording does: a step of all slots over all columns, whoever is under way."""

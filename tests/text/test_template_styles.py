@@ -20,6 +20,8 @@ from tests.text.chat_material import SHARED, sample_rows, shared_rows, verdicts
 from tests.text.chat_styles import CHATML, Style, make_tokenizer
 from tests.text.template_styles import LAST_ONLY, MISTRAL, PHI, SIX, THINKING, marked
 
+pytestmark = pytest.mark.slow
+
 TOOLS = json.dumps(
     [
         {

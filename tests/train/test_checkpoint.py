@@ -435,4 +435,5 @@ def test_saving_and_loading_leak_no_file_descriptor(tmp_path: Path) -> None:
         save(tmp_path, step)
         rotate(tmp_path, keep=[step])
         load_newest(tmp_path, identity=IDENTITY)
-    assert len(os.listdir("/proc/self/fd")) == before
+    # Fewer may be open: what an earlier test left is closed whenever its garbage is collected.
+    assert len(os.listdir("/proc/self/fd")) <= before
