@@ -6,6 +6,8 @@ import pytest
 
 from tests.cli.workshop import listing, luthier, make_workshop
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

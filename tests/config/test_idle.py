@@ -10,6 +10,8 @@ from luthier.config.idle import RULES
 from luthier.config.recipe import Recipe
 from tests.config.recipes import BASE, write_recipe
 
+pytestmark = pytest.mark.slow
+
 IDLE = {
     "train.schedule.decay_fraction": ["train.schedule.decay_fraction=0.1"],
     "train.schedule.lr_floor_fraction": [

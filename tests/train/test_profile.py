@@ -16,6 +16,8 @@ from luthier.modelling.step_costs import COSTS, Event, break_down, read_events
 from luthier.train.profile import RESULT, STEPS_TRACED, TRACE, StepProfile, profile_folder
 from tests.tiny import make_tiny
 
+pytestmark = pytest.mark.slow
+
 
 def make_job(folder: Path, *, steps: int, is_on: bool = True, device: str = "cpu") -> Any:
     """As much of a job as the profile looks at."""

@@ -14,6 +14,8 @@ from luthier.data.dedup.join import Join
 from tests.data.dedup.planting import dropped_rows, kept_lines, run, sentence, write_rows
 from tests.data.dedup.test_properties import Folder, compare_each_with_each, line_of
 
+pytestmark = pytest.mark.slow
+
 TEMPLATE = sentence(0, words=40).split()
 
 
