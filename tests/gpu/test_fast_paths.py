@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from luthier.floor.errors import UnhealthyError
 from luthier.modelling.head_loss import IGNORED, softmax_gradient_, softmax_gradient_torch_
-from luthier.train import fast_paths
+from luthier.modelling.losses import summed_loss, token_losses
+from luthier.train import step
 from luthier.train.stage import train
 from tests.tiny import make_tiny
 from tests.train.runs import logged_losses, make_recipe, make_run, random_rows
@@ -21,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
 ]
 
-# The longest of 20 or so steps: an error that grows shows at the end, noise does not.
+# An error that grows shows at the end of so many, noise does not.
 STEPS = 50
 
 
@@ -80,9 +82,6 @@ def test_graphs_equal_the_same_kernels_launched_one_by_one(tiny_base: Path, tmp_
 def test_a_graph_steps_over_a_gradient_that_is_not_finite(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from luthier.floor.errors import UnhealthyError
-    from luthier.train import step
-
     honest, taken = step.make_batches, 0
     poisoned: dict[str, Any] = {}
 
@@ -105,8 +104,6 @@ def test_a_graph_steps_over_a_gradient_that_is_not_finite(
 
 
 def test_memory_of_a_validation_stays_below_that_of_a_step(tiny_base: Path) -> None:
-    from luthier.modelling.losses import summed_loss, token_losses
-
     model = make_tiny().to("cuda")
     ids = torch.randint(0, 290, (1, 4096), device="cuda")
     positions = torch.arange(4096, device="cuda")[None] % 256
@@ -118,9 +115,3 @@ def test_memory_of_a_validation_stays_below_that_of_a_step(tiny_base: Path) -> N
     torch.cuda.reset_peak_memory_stats()
     token_losses(model, ids, positions, keep, ids[0, 1:])
     assert torch.cuda.max_memory_allocated() <= of_a_step
-
-
-def test_short_runs_are_not_compiled(tiny_base: Path) -> None:
-    recipe = make_recipe(tiny_base, model={"device": "cuda"}, train={"epochs": 1})
-    assert not fast_paths.should_compile(recipe, torch.device("cuda"), total_steps=20)
-    assert fast_paths.should_compile(recipe, torch.device("cuda"), total_steps=2000)

@@ -25,6 +25,7 @@ FREE = (
     "train.validation.",
     "train.threads",
     "train.compile",
+    "train.cuda_graphs",
     "train.profile",
     "evaluate.",
     "merge.",

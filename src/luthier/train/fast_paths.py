@@ -34,12 +34,7 @@ def take_fast_paths(
     listener: Listener,
 ) -> bool:
     """Join and compile what pays on this machine; returns whether the step is to run as CUDA graphs."""
-    if batches.device.type != "cuda":
-        if recipe.train.compile == "on":
-            compile_layers(model)
-        return False
-    method = recipe.method
-    if isinstance(method, LoraMethod) and not isinstance(method, QloraMethod) and not method.dora:
+    if batches.device.type == "cuda" and isinstance(recipe.method, LoraMethod):
         groups = join_projections(model)
         if groups:
             listener.say(f"joined the adapters' projections to {groups} products")
@@ -70,15 +65,18 @@ def compile_layers(model: nn.Module) -> None:
 def can_capture(model: nn.Module, recipe: Recipe, batches: BatchMaker, precision: Precision) -> bool:
     """Whether every step has the shapes of the one before, and nothing in it asks the host.
 
-    Loss scaling does, the 8-bit optimizer does, and a quantized base may; models that scale their logits compute all of them.
+    Loss scaling does, the 8-bit optimizer does, checkpointing asks for the state of the random generator, and a quantized base may;
+    models that scale their logits compute all of them. Trainings of every weight were never captured on a card, so they are not.
     """
     has_one_shape = batches.is_packed and batches.fixed_tokens > 0
+    is_plain_lora = isinstance(recipe.method, LoraMethod) and not isinstance(recipe.method, QloraMethod)
     return (
         has_one_shape
+        and is_plain_lora
         and recipe.train.cuda_graphs
+        and not recipe.train.gradient_checkpointing
         and not precision.needs_scaler
         and recipe.train.optimizer.name == "adamw"
-        and not isinstance(recipe.method, QloraMethod)
         and has_plain_head(model)
     )
 
