@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from luthier.config.recipe import Recipe
+from luthier.knowledge.shapes import SHAPES
 from luthier.knowledge.training_memory import (
     DecoderShape,
     estimate_training,
@@ -14,16 +15,7 @@ from luthier.knowledge.training_memory import (
 )
 
 GIB = 2**30
-LLAMA_8B = {
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "tie_word_embeddings": False,
-}
+LLAMA_8B = SHAPES["llama-3.1-8b"]
 SHAPE = DecoderShape.of(LLAMA_8B)
 assert SHAPE is not None
 

@@ -27,8 +27,9 @@ class GenerateBench:
         """Measure; the folder it was done in is gone when this returns."""
         with listen_for_stop(StopFlag()) as stop, bench_ground() as ground:
             from luthier.data.stage import prepare
-            from luthier.evaluate.speed import measure_generation, prompts_of
+            from luthier.evaluate.speed import measure_generation
             from luthier.knowledge.model_folder import find_model
+            from luthier.tokens.prompt import prompt_of
             from luthier.tokens.store import TokenStore
 
             # The median row has 150 tokens: half a pack of 2,048 more than enough prompts are made.
@@ -41,7 +42,8 @@ class GenerateBench:
                     fix="Measure a shape instead: luthier bench generate --shape tiny",
                 )
             data = prepare(recipe, ground.run, listener=ground.screen, stop=stop)
-            prompts = prompts_of(TokenStore.open(Path(data.store) / "train"), most=self.prompts)
+            store = TokenStore.open(Path(data.store) / "train")
+            prompts = [prompt_of(store, row) for row in range(min(self.prompts, store.rows))]
             found = measure_generation(
                 recipe,
                 find_model(recipe.model.name, recipe.model.revision),

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from luthier.config.recipe import Recipe
@@ -24,7 +23,6 @@ from luthier.modelling.generate import generate_answers
 from luthier.modelling.load import load_base
 from luthier.modelling.profiler import StepRecorder
 from luthier.modelling.step_costs import StepCosts
-from luthier.tokens.store import TokenStore
 
 TRACED_NEW_TOKENS = 32
 STOPPED = "the measurement was stopped; nothing of it is kept"
@@ -112,13 +110,3 @@ def trace_work(device: torch.device, trace: Path, work: Callable[[str], object])
     finally:
         recorder.stop()
     return recorder.finish(trace)
-
-
-def prompts_of(store: TokenStore, *, most: int) -> list[list[int]]:
-    """The first rows' tokens up to the first that carries loss; half of a row that has no prompt."""
-    prompts = []
-    for row in range(min(most, store.rows)):
-        ids, trained = store.ids(row), store.trained(row)
-        first = int(np.argmax(trained)) if trained.any() else 0
-        prompts.append([int(token) for token in ids[: first or max(1, len(ids) // 2)]])
-    return prompts

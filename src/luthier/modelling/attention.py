@@ -121,8 +121,13 @@ def choose_attention(
 
 
 def _is_plain_only(config: Mapping[str, Any]) -> bool:
+    return caps_scores(config) or config.get("model_type") == "gpt_oss"
+
+
+def caps_scores(config: Mapping[str, Any]) -> bool:
+    """Whether attention scores pass a soft cap (Gemma 2), by config.json or a configuration's `to_dict`."""
     text = config.get("text_config") or config
-    return text.get("attn_logit_softcapping") is not None or config.get("model_type") == "gpt_oss"
+    return text.get("attn_logit_softcapping") is not None
 
 
 def _has_varlen() -> bool:

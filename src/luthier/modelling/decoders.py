@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from luthier.floor.log import Listener
-from luthier.modelling.attention import SEGMENTS, VARLEN
+from luthier.modelling.attention import SEGMENTS, VARLEN, caps_scores
 from luthier.modelling.losses import causal_model
 from luthier.modelling.row_cache import ROWS, register_row_attention
 from luthier.modelling.slot_decoder import LEAVING_SHARE, Limits, SlotDecoder, shared_prefix
@@ -58,7 +58,7 @@ def decoding(
         config._attn_implementation = ROWS
     elif attention in (SEGMENTS, VARLEN):
         # The training kernels know segments, not the padding and windows of a cache.
-        config._attn_implementation = "eager" if _is_capped(config) else "sdpa"
+        config._attn_implementation = "eager" if caps_scores(config.to_dict()) else "sdpa"
     model.eval()
     decoder: Decoder = (
         SlotDecoder(model, limits, prefix=shared_prefix(prompts), listener=listener)
@@ -84,11 +84,7 @@ def sees_every_token(config: Any) -> bool:
     has_window = getattr(text, "sliding_window", None) is not None and getattr(
         text, "use_sliding_window", True
     )
-    return hasattr(text, "num_attention_heads") and not has_window and not _is_capped(text)
-
-
-def _is_capped(config: Any) -> bool:
-    return getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
+    return hasattr(text, "num_attention_heads") and not has_window and not caps_scores(text.to_dict())
 
 
 @dataclass

@@ -9,6 +9,7 @@ Three layouts, one record:
 Axes: B rows of the tensor, T tokens, N positions whose next token is trained, S segments.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,8 @@ from torch import Tensor
 from luthier.modelling.attention import SEGMENTS, VARLEN, plan_segments
 from luthier.tokens.pack import restarting_positions
 from luthier.tokens.store import TokenStore
+
+ROWS_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,12 @@ class BatchMaker:
     def make(self, rows: list[int]) -> MicroBatch:
         """The micro-batch of these rows, in this order."""
         return self._packed(rows) if self.is_packed else self._padded(rows)
+
+    def name_rows(self, rows: Sequence[int]) -> str:
+        """`rows f.jsonl:3, f.jsonl:9 and 12 more`: where they came from, for an error."""
+        origins = ", ".join(self.store.origin(row) for row in rows[:ROWS_NAMED])
+        more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
+        return f"rows {origins}{more}"
 
     def _packed(self, rows: list[int]) -> MicroBatch:
         lengths = [int(self.store.lengths_N[row]) for row in rows]

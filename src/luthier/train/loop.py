@@ -88,7 +88,7 @@ def take_steps(job: Job, progress: Progress, clock: "Clock", profile: StepProfil
         lr = learning_rate(progress.step, train.schedule, highest=train.lr, total_steps=job.order.total_steps)
         set_learning_rate(job.optimizer, lr)
         profile.before_step(progress.step)
-        result = take_step(job, step.micro_batches, number=progress.step, upcoming=upcoming(job, progress))
+        result = take_step(job, step.micro_batches, number=progress.step)
         count(progress, result)
         clock.tick(progress, result.tokens)
         if profile.after_step(progress.step - 1):
@@ -106,14 +106,6 @@ def take_steps(job: Job, progress: Progress, clock: "Clock", profile: StepProfil
             # Looked at behind a save only, so that no stop goes without one; a later signal is served after the next step.
             if job.stop.is_set and (not is_last or progress.validation_is_due):
                 raise stopped(job, progress)
-
-
-def upcoming(job: Job, progress: Progress) -> list[list[int]] | None:
-    """The next step's rows where its batches can be made ahead: the host is idle while a GPU computes, a CPU is not."""
-    following = progress.step + 1
-    if job.device.type != "cuda" or following >= job.order.total_steps:
-        return None
-    return job.order.step(following).micro_batches
 
 
 def stopped(job: Job, progress: Progress) -> LuthierError:

@@ -85,9 +85,9 @@ def train(
     warn_of_little_room(job)
     job.metrics.cut_back(progress.step)
     job.trackers.start(progress.step)
-    job = dataclasses.replace(job, graphs=StepGraphs(job) if job.wants_graphs else None)
     try:
         with explained(recipe, lambda: in_step(job, progress), saved=SAVED):
+            job = dataclasses.replace(job, graphs=StepGraphs(job) if job.wants_graphs else None)
             fit(job, progress)
             take_best(job, progress)
     finally:

@@ -48,10 +48,8 @@ class Ahead:
     batches: list[MicroBatch] = field(default_factory=list)
 
 
-def take_step(
-    job: "Job", micro_batches: list[list[int]], *, number: int, upcoming: list[list[int]] | None = None
-) -> StepResult:
-    """Take step `number` (from 0); `upcoming` are the micro-batches of the next one, if it is known.
+def take_step(job: "Job", micro_batches: list[list[int]], *, number: int) -> StepResult:
+    """Take step `number`, counted from 0.
 
     Raises UnhealthyError, naming step and rows, if loss or gradient are not finite; the weights are then as before.
     """
@@ -70,7 +68,7 @@ def take_step(
             loss_sum += backward(job, batch, targets)
     with torch.profiler.record_function("luthier.optimizer"):
         if skips_on_device(job.optimizer, job.scaler):
-            loss_value, norm_value, overflowed = update_on_device(job, loss_sum, number, upcoming)
+            loss_value, norm_value, overflowed = update_on_device(job, loss_sum, number)
         else:
             loss_value, norm_value, overflowed = update_when_finite(job, loss_sum)
     if not (math.isfinite(loss_value) and math.isfinite(norm_value)) and not overflowed:
@@ -113,10 +111,8 @@ def update_when_finite(job: "Job", loss_sum: Tensor) -> tuple[float, float, bool
     return loss_value, norm_value, overflowed
 
 
-def update_on_device(
-    job: "Job", loss_sum: Tensor, number: int, upcoming: list[list[int]] | None
-) -> tuple[float, float, bool]:
-    """Enqueue the step, to be left out by the kernel itself if anything is not finite; then make batches, then look."""
+def update_on_device(job: "Job", loss_sum: Tensor, number: int) -> tuple[float, float, bool]:
+    """Enqueue the step, to be left out by the kernel itself if anything is not finite; make the next batches; then look."""
     if job.graphs is not None:
         norm = job.graphs.update(loss_sum)
     else:
@@ -124,9 +120,10 @@ def update_on_device(
         update_if_finite(job, loss_sum, norm)
         job.optimizer.zero_grad(set_to_none=True)
     seen = torch.stack([loss_sum, norm.to(loss_sum.dtype)])
-    if upcoming is not None:
+    if number + 1 < job.order.total_steps:
         with torch.profiler.record_function("luthier.batch"):
-            job.ahead.number, job.ahead.batches = number + 1, make_batches(job, upcoming)
+            job.ahead.batches = make_batches(job, job.order.step(number + 1).micro_batches)
+            job.ahead.number = number + 1
     loss_value, norm_value = seen.tolist()
     return loss_value, norm_value, False
 
@@ -157,12 +154,10 @@ def non_finite(
 ) -> UnhealthyError:
     """The error that names step and rows; the step was not taken, so weights and checkpoints are clean."""
     rows = [row for batch in batches for row in batch.rows]
-    origins = ", ".join(job.batches.store.origin(row) for row in rows[:8])
-    more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
     return UnhealthyError(
         "train-nonfinite",
         f"step {number + 1} has loss {loss} and gradient norm {norm}; it was not taken",
-        where=f"rows {origins}{more}",
+        where=job.batches.name_rows(rows),
         why="A learning rate that is too high or a broken row are the usual causes. The newest checkpoint is from before.",
         fix=f"Try a tenth of the rate: luthier train RECIPE train.lr={job.recipe.train.lr / 10:g}",
     )

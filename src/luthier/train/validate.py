@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,6 +13,7 @@ from luthier.floor.stop import StopFlag
 from luthier.modelling.generate import generate_answers
 from luthier.modelling.losses import token_losses
 from luthier.tokens.pack import pack_rows
+from luthier.tokens.prompt import prompt_of
 from luthier.tokens.store import TokenStore
 from luthier.train.batches import BatchMaker
 
@@ -67,12 +67,10 @@ class Validator:
         return ValidationResult(loss_sum / max(1, targets), targets, samples)
 
     def _non_finite(self, rows: tuple[int, ...], loss: float, *, step: int) -> UnhealthyError:
-        origins = ", ".join(self.batches.store.origin(row) for row in rows[:8])
-        more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
         return UnhealthyError(
             "train-nonfinite",
             f"after step {step} the validation loss is {loss}",
-            where=f"rows {origins}{more}",
+            where=self.batches.name_rows(rows),
             why="The weights have left the range of the number format. The newest checkpoint is from before.",
             fix="Go back to it with a lower rate: luthier train RECIPE train.lr=...; or compute in fp32: train.precision=fp32",
         )
@@ -103,13 +101,6 @@ class Validator:
 
     def _spell(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
-
-
-def prompt_of(store: TokenStore, row: int) -> list[int]:
-    """The ids before the first trained token; a text row is started by its first eighth."""
-    trained = store.trained(row)
-    first = int(np.argmax(trained)) if trained.any() else len(trained)
-    return [int(token) for token in store.ids(row)[: first if first > 1 else max(1, len(trained) // 8)]]
 
 
 def pack_validation(store: TokenStore, *, most_rows: int, pack_tokens: int) -> tuple[tuple[int, ...], ...]:
