@@ -65,19 +65,18 @@ class TrainBench:
     def short(self, recipe: "Recipe", data: "DataReport") -> "Recipe":
         """The recipe for so many steps and nothing else: no validation, no checkpoint before the end, a line a step."""
         from luthier.modelling.device import choose_device
+        from luthier.train.fast_paths import LEAST_STEPS_TO_COMPILE, should_compile
 
         train, rows = recipe.train, data.train.rows_kept
         each = recipe.rows_per_step() or train.tokens_per_step * rows / data.train.tokens
-        compiles = choose_device(recipe.model.device).type == "cuda" and (
-            train.packing or train.padding == "fixed"
-        )
+        compiles = should_compile(recipe, choose_device(recipe.model.device), LEAST_STEPS_TO_COMPILE)
         changes: dict[str, Any] = {
             # A step may hold less than the dial says, since packs are not quite full.
             "epochs": float(math.ceil(1.5 * self.total * each / rows) + 1),
             "most_steps": self.total,
             "profile": True,
             # A run of this length would not earn it back; the one that it stands for does.
-            "compile": "on" if train.compile == "auto" and compiles else train.compile,
+            "compile": "on" if compiles else train.compile,
             "log": train.log.model_copy(update={"logging_steps": 1, "trackers": ()}),
             "checkpoint": train.checkpoint.model_copy(update={"save_steps": 0, "keep_best": 0, "load_best": False}),
         }  # fmt: skip
