@@ -7,6 +7,7 @@ import pytest
 
 from luthier.config.compose import load_recipe
 from luthier.config.find import find_recipe, list_recipes
+from luthier.floor.errors import RecipeError
 from tests.config.recipes import BASE, fault_of, write_recipe
 
 
@@ -58,6 +59,16 @@ def test_a_recipe_that_may_not_be_read_is_an_environment_fault(project: Path) ->
 def test_the_shipped_recipes_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
     assert {"train", "eval", "eval_baseline", "demo", "pretrain"} <= set(list_recipes())
+
+
+def test_the_command_that_a_fault_of_a_shipped_recipe_names_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("demo", ["train.lr=-1"])
+    assert caught.value.fix == "Then check it: luthier validate demo"
+    assert load_recipe("demo").source == "luthier/conf/recipe/demo.yaml"
 
 
 def test_a_recipe_starts_from_others_and_has_the_last_word(project: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from luthier.floor.errors import RecipeError
 
+SHIPPED_RECIPES = "luthier/conf/recipe/"
 MOST_LISTED = 20
 
 
@@ -41,7 +42,13 @@ def recipe_error(problems: Sequence[Problem], *, recipe: str) -> RecipeError:
     assert problems, "an error needs a problem"
     unique = list(dict.fromkeys(problems))
     fixes = list(dict.fromkeys(problem.fix for problem in unique if problem.fix))
-    fix = "\n".join([*fixes, f"Then check it: luthier validate {recipe}"])
+    # A recipe that ships is found by its name; what messages call its file is no path of this machine.
+    typed = (
+        recipe.removeprefix(SHIPPED_RECIPES).removesuffix(".yaml")
+        if recipe.startswith(SHIPPED_RECIPES)
+        else recipe
+    )
+    fix = "\n".join([*fixes, f"Then check it: luthier validate {typed}"])
     if len(unique) == 1:
         problem = unique[0]
         return RecipeError(problem.code, problem.sentence(), where=problem.place, fix=fix)
