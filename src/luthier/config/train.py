@@ -123,7 +123,7 @@ class TrainConfig(Section):
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the decoder layers; `auto` does on CUDA when the run is long enough to earn it back."""
     cuda_graphs: bool = True
-    """Where layers are compiled for CUDA: launch a step as one graph instead of kernel by kernel."""
+    """Where layers are compiled for CUDA: launch a step of LoRA as one graph instead of kernel by kernel; not with `gradient_checkpointing`."""
     seed: CountOrZero = 42
     """Decides row order, dropout, adapter initialisation and the split."""
     threads: CountOrZero = 0
