@@ -3,7 +3,6 @@
 One process does it all, as the commands would one after the other; the run it leaves is a run like any other.
 """
 
-import sys
 import textwrap
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from luthier.cli.choose import shown_path
 from luthier.cli.opening import open_training
 from luthier.cli.output import figure, show, show_json, table
 from luthier.cli.screen import Screen
+from luthier.floor.memory import peak_resident_bytes
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag, listen_for_stop
 from luthier.floor.units import format_bytes, format_duration
@@ -75,22 +75,11 @@ def run_demo(overrides: Sequence[str] = (), *, as_json: bool) -> None:
         comparison=comparison,
         samples=choose_samples(run, comparison),
         seconds=time.perf_counter() - started,
-        peak_bytes=peak_bytes(),
+        peak_bytes=peak_resident_bytes(),
     )
     if as_json:
         return show_json(as_object(result))
     return show(result_text(result))
-
-
-def peak_bytes() -> int:
-    """The most memory this process held.
-
-    Its children are left out: each is a `git` that lives for milliseconds, and the kernel books the parent's own pages on it.
-    """
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def choose_samples(run: RunDir, comparison: CompareReport) -> tuple[Sample, ...]:

@@ -6,14 +6,13 @@ fp32 on a CPU. A format that the recipe names is refused where it would be emula
 
 import os
 import platform
-import resource
-import sys
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from luthier.floor.errors import EnvironmentFault
+from luthier.floor.memory import peak_resident_bytes
 
 PrecisionName = Literal["fp32", "bf16", "fp16"]
 
@@ -156,5 +155,4 @@ def peak_memory_bytes(device: torch.device) -> int:
     """The most memory held so far: reserved by torch on a GPU, resident in the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_resident_bytes()

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import resource
 import signal
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from luthier.data.check.stage import CheckTask, check
 from luthier.floor.errors import DataError, Interrupted, UsageError
+from luthier.floor.memory import peak_resident_bytes
 from luthier.floor.stop import StopFlag
 from tests.data.check.planting import GOOD, find, kinds, pair, places, write
 
@@ -94,9 +94,9 @@ def test_a_line_beyond_the_limit_is_told_and_the_next_one_read_in_bounded_memory
         for _ in range(200):
             file.write(b"x" * 2**20)
         file.write(b'"}\n{"prompt": 1, "completion": "x"}\n')
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident_bytes()
     assert kinds(find(path)) == {2: ["too-long-line"], 3: ["wrong-type"]}
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150 * 1024  # KiB
+    assert peak_resident_bytes() - before < 150 * 2**20
 
 
 @pytest.mark.parametrize(
