@@ -20,8 +20,8 @@ from luthier.floor.units import format_bytes
 TEMPORARY_PREFIX = ".tmp-"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` in one step that survives a crash.
+def write_text(path: Path, text: str, *, mode: int = 0o666) -> None:
+    """Replace `path` by `text` in one step that survives a crash; it is never readable by more than `mode` and the umask allow.
 
     Raises EnvironmentFault if the disk is full or the place may not be written.
     """
@@ -29,7 +29,10 @@ def write_text(path: Path, text: str) -> None:
     with disk_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(temporary, "w", encoding="utf-8") as file:
+            # A name of a process that died may still be there, with another mode.
+            temporary.unlink(missing_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            with open(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

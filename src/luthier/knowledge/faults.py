@@ -268,6 +268,16 @@ ADVICE: dict[str, Advice] = {
         "Another program listens on 8000.",
         "Choose a free one: `luthier serve RUN --port 8001`; `--port 0` takes any.",
     ),
+    "env-keys": Advice(
+        "A keys file that was edited by hand, or cut off by a full disk.",
+        "Put it back from a copy. Without one, move it away and make new keys: `luthier keys new NAME`. Keys that clients hold"
+        " are then refused: the file has their hashes only, and none can be made from what is left.",
+    ),
+    "env-audit": Advice(
+        "Two servers with one audit log; a log that is a folder or a link; a log whose last lines are no records.",
+        "Give each server a log of its own: `serve.audit.path`. `luthier audit verify FILE` says from which line a log is no"
+        " chain; move it away to begin a new one.",
+    ),
     "api-body": Advice(
         "An empty body; a cut one; `NaN`; bytes that are not UTF-8.",
         "Send one JSON object in UTF-8, as OpenAI's clients do.",
@@ -336,6 +346,23 @@ ADVICE: dict[str, Advice] = {
         "The engine's process was ended from outside.",
         "Come again: it is started anew. If it stays so, the server's log says why.",
     ),
+    "api-limit": Advice(
+        "The eleventh request of a minute with a key that has ten.",
+        "Wait as long as `Retry-After` says; `x-ratelimit-remaining-requests` and `-tokens` tell what is left. The limits of a key"
+        " are given with it: `luthier keys new NAME --requests-per-minute 600`.",
+    ),
+    "api-filter": Advice(
+        "A prompt with a word of `serve.filter.words`, or with a card number where personal data is refused.",
+        "Take it out of the request. What is looked for is the operator's choice: the section `serve.filter` of the recipe.",
+    ),
+    "api-moderator": Advice(
+        "The service of `serve.filter.moderator.url` is down, or took longer than `serve.filter.moderator.timeout_s`.",
+        "Start it again. With `serve.filter.on_failure=pass` requests go unjudged while it is away, and the audit log says so.",
+    ),
+    "api-audit": Advice(
+        "The disk of the audit log is full.",
+        "Make room; the server goes on by itself with the next request. The log notes what was cut off.",
+    ),
     "run-missing": Advice("`luthier eval --run 2026-01-01`.", "`luthier runs` lists the runs."),
     "run-unfinished": Advice(
         "`luthier merge` while the run is still training, or after it crashed.",
@@ -370,6 +397,11 @@ ADVICE: dict[str, Advice] = {
     "gate-compare": Advice(
         "A gain whose interval reaches below zero.",
         "Look at the rows won and lost; train longer or on more rows; evaluate on more test rows for a narrower interval.",
+    ),
+    "gate-audit": Advice(
+        "A line that was edited, removed, put in or moved; an end that was cut off.",
+        "The message names the first line that does not follow from the one before. Compare the log with its copies and with the"
+        " anchors that the server printed: `luthier audit verify FILE --anchor RECORDS:HASH`.",
     ),
     "gate-parity": Advice(
         "A merge into weights that the adapter was not trained over.",
