@@ -7,6 +7,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,18 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.set_num_threads(1)
     return make_tiny_model(tmp_path_factory.mktemp("base") / "tiny-llama", "llama", tie_embeddings=False)
+
+
+@pytest.fixture(scope="session")
+def llama_cpp(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The pinned library of llama.cpp, fetched once by npm and kept with pytest's cache; a test without it is skipped."""
+    from luthier.floor.errors import EnvironmentFault
+    from luthier.llamacpp import package
+
+    assert request.config.cache is not None, "the cache of pytest is switched off"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(request.config.cache.mkdir("llama.cpp")))
+        try:
+            yield package.fetch()
+        except EnvironmentFault as fault:
+            pytest.skip(f"llama.cpp could not be fetched: {fault.what}")

@@ -37,6 +37,7 @@ SURFACE: dict[str, set[str]] = {
     | {"--skip-faulty", "--overwrite", "--dry-run"},
     "recipe show": COMMON | {"--changed"},
     "recipe schema": COMMON,
+    "env make": COMMON | {"--again"},
     "explain": COMMON,
     "doctor": COMMON,
     "demo": COMMON,

@@ -141,6 +141,7 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
         "recipe schema": (),
         "bench train": ("train", "--steps", "2", "--warmup", "1"),
         "bench generate": ("train", "--prompts", "2", "--new-tokens", "2"),
+        "env make": ("gguf",),
         "explain": ("lr",),
         "doctor": (),
         "demo": (),
@@ -148,6 +149,7 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
 
 
 VERBS = sorted(surface())
+WITH_LLAMA_CPP = ("env make",)
 PROMPT = "Say otherwise: {{ prompt }}"
 SYNTH = (
     "--seeds",
@@ -163,8 +165,12 @@ DEMO = "model_name: ./base\nmax_length: 64\nlora_r: 4\nepochs: 1\nevaluate:\n  m
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_json_is_one_object_and_talk_goes_to_standard_error(line: Line, verb: str) -> None:
+def test_json_is_one_object_and_talk_goes_to_standard_error(
+    line: Line, verb: str, request: pytest.FixtureRequest
+) -> None:
     """The verbs are those of the program: a new one fails here until it answers in JSON."""
+    if verb in WITH_LLAMA_CPP:
+        request.getfixturevalue("llama_cpp")
     (line.folder / "configs" / "demo.yaml").write_text(DEMO)
     (line.folder / "prompt.txt").write_text(PROMPT)
     done = luthier(line.folder, *verb.split(), *arguments_for(line.name)[verb], "--json")

@@ -18,6 +18,7 @@ from luthier.cli.compare import compare
 from luthier.cli.data import data
 from luthier.cli.demo import demo
 from luthier.cli.doctor import doctor
+from luthier.cli.env import env
 from luthier.cli.evaluate import evaluate
 from luthier.cli.explain import explain
 from luthier.cli.merge import merge
@@ -44,6 +45,7 @@ ORDER = (
     "merge",
     "runs",
     "bench",
+    "env",
     "explain",
 )
 # On CPUs with AVX512-BF16 it warns, when PEFT imports it, that a kernel is not there which nobody asked for.
@@ -106,6 +108,7 @@ app.command("compare", short_help="Compare a run with its base or with another r
 app.command("merge")(merge)
 app.command("runs")(runs)
 app.add_typer(bench, name="bench")
+app.add_typer(env, name="env")
 app.command("explain", short_help="Explain the word of a fault, or a setting.")(explain)
 
 

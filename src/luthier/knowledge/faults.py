@@ -9,7 +9,7 @@ from luthier.floor.errors import FAULTS
 
 # The first part of a word decides how the program ends; the errors' tree in floor/errors.py has the classes.
 _EXIT_CODES = {
-    "gate": 1, "usage": 2, "recipe": 2, "cfg": 2, "run": 2, "data": 3, "tokenizer": 3, "mdl": 4, "adp": 4, "merge": 2, "env": 5,
+    "gate": 1, "usage": 2, "recipe": 2, "cfg": 2, "run": 2, "data": 3, "tokenizer": 3, "mdl": 4, "adp": 4, "gguf": 4, "merge": 2, "env": 5,
     "train": 6, "ckpt": 7, "saved": 75, "interrupted": 130, "compare": 3, "api": 5,
 }  # fmt: skip
 
@@ -232,6 +232,23 @@ ADVICE: dict[str, Advice] = {
         "Use adapters that Luthier trained, or LoRA adapters saved by PEFT.",
     ),
     "adp-weights": Advice("A cut adapter_model.safetensors.", "Resume the run from its checkpoint: `luthier train --resume RUN`."),
+    "gguf-family": Advice(
+        "`luthier export gguf` on a run over a model with experts.",
+        "The message lists the architectures that Luthier writes. Serve the merged folder with another engine.",
+    ),
+    "gguf-tokenizer": Advice(
+        "A tokenizer trained with a splitting rule of its own.",
+        "llama.cpp knows a fixed list of splitting rules, and with another one than the model was trained with, it would read"
+        " other tokens. Train over a base whose tokenizer is on the list, or serve the merged folder with another engine.",
+    ),
+    "gguf-weights": Advice(
+        "A folder with a layer's tensor missing, or one of another shape than config.json says.",
+        "Take the model again from where it was published, or merge again: `luthier merge --again`.",
+    ),
+    "gguf-load": Advice(
+        "A GGUF file that is cut off.",
+        "Export it again with `--again`; take a file that was made elsewhere again from where it was published.",
+    ),
     "merge-whole": Advice(
         "`luthier merge` on a run with `method.kind: full`.",
         "Nothing is to be done: the run's model/ folder is the whole model.",
@@ -403,9 +420,15 @@ ADVICE: dict[str, Advice] = {
         "The message names the first line that does not follow from the one before. Compare the log with its copies and with the"
         " anchors that the server printed: `luthier audit verify FILE --anchor RECORDS:HASH`.",
     ),
+    "gate-tokens": Advice(
+        "A tokenizer whose splitting rule llama.cpp has, but whose added tokens it treats otherwise.",
+        "The file was deleted; the message shows the text and the first token that differs. No setting can mend this: serve the"
+        " merged folder with another engine.",
+    ),
     "gate-parity": Advice(
-        "A merge into weights that the adapter was not trained over.",
-        "Merge into the base that it saw: `merge.base=seen`. The failing files were deleted; the adapter is untouched.",
+        "A merge into weights that the adapter was not trained over, or a GGUF file in too few bits for a small model.",
+        "Merge into the base that it saw: `merge.base=seen`; export in more bits: `--quant Q8_0`. The failing files were"
+        " deleted; adapter and merged model are untouched.",
     ),
     "saved": Advice("SIGTERM from a scheduler.", "Repeat the command that the message names; the run goes on where it stopped."),
     "interrupted": Advice("Ctrl-C.", "`luthier train --resume RUN` goes on from the last checkpoint."),
