@@ -18,6 +18,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from luthier.config.recipe import Recipe
+from luthier.tokens.lengths import KnownLengths
 from luthier.tokens.row_order import RowOrder
 
 MAX_LENGTHS = (512, 2048)
@@ -76,7 +77,7 @@ def fill(lengths: np.ndarray, max_length: int, train: dict[str, Any]) -> dict[st
     recipe = Recipe.model_validate(
         {"model": {"name": "x"}, "data": {"max_length": max_length}, "train": {"epochs": 1, **train}}
     )
-    order = RowOrder(lengths, recipe)
+    order = RowOrder(KnownLengths(lengths), recipe)
     packs = [rows for number in range(order.total_steps) for rows in order.step(number).micro_batches]
     return {"packs": len(packs), "fill": round(int(lengths.sum()) / (len(packs) * recipe.pack_tokens()), 4)}
 

@@ -144,7 +144,7 @@ def test_the_packs_of_every_step_are_those_that_training_takes(folder: Path, dia
     store = opened_store(folder)
     with contextlib.chdir(folder):
         recipe = load_recipe("mine", dial).recipe
-    order = RowOrder(store.lengths_N, recipe)
+    order = RowOrder(store.lengths, recipe)
     is_packed = recipe.train.packing
     maker = BatchMaker(
         store, torch.device("cpu"), SEGMENTS if is_packed else "sdpa", is_packed=is_packed, pad_id=0

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -12,6 +13,7 @@ from luthier.config.method import LoraMethod
 from luthier.config.recipe import Recipe
 from luthier.modelling.adapters import add_adapter
 from luthier.modelling.load import load_base
+from luthier.tokens.lengths import KnownLengths
 from luthier.tokens.row_order import RowOrder
 from luthier.train.stage import train
 from tests.train.runs import Rows, logged_losses, make_recipe, make_run, random_rows
@@ -24,7 +26,7 @@ class OrderedRows(Dataset[dict[str, list[int]]]):
     """The rows in the order in which our run takes them."""
 
     def __init__(self, rows: Rows, recipe: Recipe) -> None:
-        order = RowOrder(torch.tensor([len(ids) for ids, _ in rows]).numpy(), recipe)
+        order = RowOrder(KnownLengths(np.array([len(ids) for ids, _ in rows])), recipe)
         self.rows = [
             rows[row]
             for number in range(STEPS)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from luthier.config.recipe import Recipe
 from luthier.floor.errors import UnhealthyError
+from luthier.tokens.lengths import KnownLengths
 from luthier.tokens.row_order import RowOrder
 
 
@@ -34,7 +35,7 @@ def test_every_epoch_holds_every_row_once(
     else:
         train |= {"batch_size": batch_size, "gradient_accumulation_steps": accumulation, "packing": packing}
         train |= {} if packing else {"padding": padding}
-    order = RowOrder(np.array(lengths), recipe(**train))
+    order = RowOrder(KnownLengths(np.array(lengths)), recipe(**train))
     seen: dict[int, list[int]] = {0: [], 1: []}
     ends = 0
     for number in range(order.total_steps):
@@ -51,8 +52,10 @@ def test_every_epoch_holds_every_row_once(
 
 def test_a_step_holds_the_same_rows_packed_or_not() -> None:
     lengths = np.random.default_rng(0).integers(1, 64, size=50)
-    packed = RowOrder(lengths, recipe(batch_size=4, gradient_accumulation_steps=2))
-    plain = RowOrder(lengths, recipe(batch_size=4, gradient_accumulation_steps=2, packing=False))
+    packed = RowOrder(KnownLengths(lengths), recipe(batch_size=4, gradient_accumulation_steps=2))
+    plain = RowOrder(
+        KnownLengths(lengths), recipe(batch_size=4, gradient_accumulation_steps=2, packing=False)
+    )
     assert packed.total_steps == plain.total_steps == 21
     for number in range(packed.total_steps):
         flat = [
@@ -66,7 +69,9 @@ def test_bucketed_batches_hold_rows_of_like_length() -> None:
     lengths = np.clip(np.random.default_rng(0).lognormal(3.5, 0.8, size=5000), 2, 512).astype(int)
 
     def padded_tokens(padding: str) -> int:
-        order = RowOrder(lengths, recipe(batch_size=8, packing=False, padding=padding, epochs=1))
+        order = RowOrder(
+            KnownLengths(lengths), recipe(batch_size=8, packing=False, padding=padding, epochs=1)
+        )
         batches = [rows for number in range(order.total_steps) for rows in order.step(number).micro_batches]
         assert sum(len(rows) < 8 for rows in batches) <= 1
         return sum(len(rows) * int(lengths[rows].max()) for rows in batches)
@@ -78,7 +83,10 @@ def test_bucketed_batches_hold_rows_of_like_length() -> None:
 def test_a_step_is_the_same_whoever_asks_first() -> None:
     lengths = np.random.default_rng(0).integers(1, 64, size=300)
     settings_ = {"tokens_per_step": 256, "pack_tokens": 128, "epochs": 3}
-    forward, backward = RowOrder(lengths, recipe(**settings_)), RowOrder(lengths, recipe(**settings_))
+    forward, backward = (
+        RowOrder(KnownLengths(lengths), recipe(**settings_)),
+        RowOrder(KnownLengths(lengths), recipe(**settings_)),
+    )
     ahead = [forward.step(number) for number in range(forward.total_steps)]
     back = [backward.step(number) for number in reversed(range(backward.total_steps))]
     assert ahead == back[::-1]
@@ -94,7 +102,7 @@ def test_packs_are_nearly_full_with_the_tokens_dial(rows: int, pack_tokens: int)
             "train": {"epochs": 1, "tokens_per_step": 4 * pack_tokens, "pack_tokens": pack_tokens},
         }
     )
-    order = RowOrder(lengths, config)
+    order = RowOrder(KnownLengths(lengths), config)
     packs = [rows for number in range(order.total_steps) for rows in order.step(number).micro_batches]
     assert sum(map(len, packs)) == rows
     assert lengths.sum() / (pack_tokens * len(packs)) > 0.97
@@ -104,7 +112,7 @@ def test_packs_are_nearly_full_with_the_tokens_dial(rows: int, pack_tokens: int)
 def test_a_part_of_an_epoch_is_rounded_up_to_a_step(epochs: float, steps: int) -> None:
     assert (
         RowOrder(
-            np.full(50, 10), recipe(epochs=epochs, batch_size=8, gradient_accumulation_steps=1)
+            KnownLengths(np.full(50, 10)), recipe(epochs=epochs, batch_size=8, gradient_accumulation_steps=1)
         ).total_steps
         == steps
     )
@@ -112,5 +120,5 @@ def test_a_part_of_an_epoch_is_rounded_up_to_a_step(epochs: float, steps: int) -
 
 def test_no_rows_is_refused() -> None:
     with pytest.raises(UnhealthyError) as caught:
-        RowOrder(np.array([], dtype=int), recipe())
+        RowOrder(KnownLengths(np.array([], dtype=int)), recipe())
     assert caught.value.code == "train-empty"

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from luthier.modelling.device import PRECISIONS
+from luthier.tokens.lengths import KnownLengths
 from luthier.tokens.row_order import RowOrder
 from luthier.tokens.store import TokenStore
 from luthier.train.batches import BatchMaker
@@ -64,16 +65,20 @@ def test_a_pack_of_the_rows_dial_is_as_long_as_the_fullest(tiny_base: Path) -> N
     recipe = make_recipe(tiny_base, data={"max_length": 4096}, train=settings)
     lengths_N = np.full(60, 100)
     assert (
-        fixed_pack_tokens(recipe, RowOrder(lengths_N, recipe), 100) == 512
+        fixed_pack_tokens(recipe, RowOrder(KnownLengths(lengths_N), recipe), 100) == 512
     )  # four rows, to a multiple of 128
     lengths_N[17] = 1000
-    order = RowOrder(lengths_N, recipe)
+    order = RowOrder(KnownLengths(lengths_N), recipe)
     assert order.most_tokens_in_pack() == 1300
     assert fixed_pack_tokens(recipe, order, 1000) == 1408
     lengths_N[:] = 4096
-    assert fixed_pack_tokens(recipe, RowOrder(lengths_N, recipe), 4096) == recipe.pack_tokens() == 16384
+    assert (
+        fixed_pack_tokens(recipe, RowOrder(KnownLengths(lengths_N), recipe), 4096)
+        == recipe.pack_tokens()
+        == 16384
+    )
 
 
 def test_a_pack_of_the_tokens_dial_is_as_long_as_the_dial_says(store: TokenStore, tiny_base: Path) -> None:
     recipe = make_recipe(tiny_base, train={"tokens_per_step": 1024, "pack_tokens": 512})
-    assert fixed_pack_tokens(recipe, RowOrder(store.lengths_N, recipe), 40) == 512
+    assert fixed_pack_tokens(recipe, RowOrder(store.lengths, recipe), 40) == 512

@@ -38,7 +38,7 @@ def check_layout(
     write_store(folder / "store", random_rows(24), "rows.jsonl")
     store = TokenStore.open(folder / "store")
     recipe = make_recipe(base, train=layout)
-    order = RowOrder(store.lengths_N, recipe)
+    order = RowOrder(store.lengths, recipe)
     kernel = choose_attention(attention, device)
     tokenizer = load_tokenizer(base)
     batches = make_batches(store, recipe, order, device=device, attention=kernel, tokenizer=tokenizer)

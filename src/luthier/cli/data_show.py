@@ -199,7 +199,7 @@ def shown_step(
     from luthier.cli.step_picture import read_step, step_pieces
     from luthier.tokens.row_order import RowOrder
 
-    order = RowOrder(opened.store.lengths_N, opened.recipe)
+    order = RowOrder(opened.store.lengths, opened.recipe)
     assert choice.step is not None
     if choice.step > order.total_steps:
         what = f"there is no step {choice.step}: the run has {order.total_steps}"

@@ -162,7 +162,7 @@ def _whole_ledger(prepared: Prepared, recipe: Recipe, folder: Path) -> list[Stag
     """With how the recipe packs the first epoch: the packs are the run's, the tokens are not."""
     one_epoch = recipe.train.model_copy(update={"epochs": 1.0, "most_steps": None})
     store = TokenStore.open(folder / "train")
-    order = RowOrder(store.lengths_N, recipe.model_copy(update={"train": one_epoch}))
+    order = RowOrder(store.lengths, recipe.model_copy(update={"train": one_epoch}))
     ledger = [*prepared.ledger, packed_books(store, order)]
     check_ledger(ledger)
     return ledger

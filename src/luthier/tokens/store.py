@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from luthier.floor.errors import DataError
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, publish_folder, sha256_of, write_json
+from luthier.tokens.lengths import KnownLengths
 from luthier.tokens.origin import join_origin, split_origin
 
 FORMAT = "luthier-tokens/2"
@@ -207,6 +208,11 @@ class TokenStore:
             raise _damaged(folder, f"{Path(fault.filename).name} is missing") from fault
         except (ValueError, KeyError, TypeError) as fault:
             raise _damaged(folder, f"{META} cannot be read ({fault})") from fault
+
+    @property
+    def lengths(self) -> KnownLengths:
+        """The rows' lengths, as their order asks for them."""
+        return KnownLengths(self.lengths_N)
 
     def ids(self, row: int) -> Array:
         """The token ids of a row: a view into the file, not to be written to."""

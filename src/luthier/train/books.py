@@ -12,7 +12,7 @@ from luthier.tokens.store import TokenStore
 
 def balanced_order(recipe: Recipe, report: DataReport, store: TokenStore) -> RowOrder:
     """The steps of a run over a store whose books balance; raises DataError (data-books) if they do not."""
-    order = RowOrder(store.lengths_N, recipe)
+    order = RowOrder(store.lengths, recipe)
     check_books(report, store, order)
     return order
 

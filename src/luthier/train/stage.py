@@ -36,7 +36,7 @@ from luthier.reports.provenance import gather_provenance
 from luthier.reports.train import BestCheckpoint, TrainReport
 from luthier.text.render import stop_ids
 from luthier.text.tokenizer import load_tokenizer
-from luthier.tokens.row_order import RowOrder
+from luthier.tokens.row_order import ORDER_VERSION, RowOrder, takes_windows
 from luthier.tokens.store import TokenStore
 from luthier.train.batches import BatchMaker
 from luthier.train.books import balanced_order
@@ -264,7 +264,7 @@ def make_batches(
         is_packed=True,
         pad_id=pad_id or 0,
         fixed_tokens=pack_tokens,
-        fixed_segments=order.most_rows_in_pack + pack_tokens // longest + 1,
+        fixed_segments=order.most_rows_in_pack() + pack_tokens // longest + 1,
         most_row_tokens=longest,
     )
 
@@ -323,6 +323,8 @@ def make_identity(
         "trained tensors": hashlib.sha256(shapes.encode()).hexdigest(),
         "steps of the schedule": str(total_steps) if depends_on_length else "any",
     }
+    if takes_windows(recipe):
+        identity["order of rows"] = str(ORDER_VERSION)
     free = {
         "epochs",
         "most_steps",
