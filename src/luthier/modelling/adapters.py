@@ -32,6 +32,8 @@ from luthier.knowledge.safetensors_header import damaged
 from luthier.modelling.load import LoadedFrom, is_finite, non_finite, quiet_transformers
 
 ALL_LINEAR = "all-linear"
+# What PEFT calls an adapter that is the only one.
+DEFAULT_NAME = "default"
 # What the families call the input embedding and the head; where they share a matrix, what is trained of one must be shared too.
 EMBEDDING_NAMES = ("embed_tokens", "lm_head", "wte")
 
@@ -64,11 +66,11 @@ def add_adapter(model: PreTrainedModel, method: LoraMethod, *, seed: int) -> Pef
     return adapted
 
 
-def _wrap(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
+def _wrap(model: PreTrainedModel, config: LoraConfig, name: str = DEFAULT_NAME) -> PeftModel:
     with warnings.catch_warnings():
         # PEFT 0.21 asks by the name that Transformers 5.18 renamed; both know.
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
-        adapted = get_peft_model(model, config)
+        adapted = get_peft_model(model, config, adapter_name=name)
     assert isinstance(adapted, PeftModel)
     return adapted
 
@@ -195,8 +197,12 @@ def loaded_from(model: nn.Module) -> LoadedFrom:
     return origin
 
 
-def attach_adapter(base: PreTrainedModel, folder: Path, *, dtype: torch.dtype) -> PeftModel:
+def attach_adapter(
+    base: PreTrainedModel | PeftModel, folder: Path, *, dtype: torch.dtype, name: str = DEFAULT_NAME
+) -> PeftModel:
     """Put the adapter in `folder` over `base`, for inference: frozen, in `dtype`, in evaluation mode.
+
+    `base` may have adapters of other names already: they share it, and `set_adapter` chooses among them.
 
     Raises ModelError adp-base if it was trained over another base, adp-targets, adp-weights or mdl-nan if it does not fit.
     """
@@ -214,16 +220,16 @@ def attach_adapter(base: PreTrainedModel, folder: Path, *, dtype: torch.dtype) -
             why="Over other weights an adapter answers at random.",
             fix=f"Name the base it was trained over: model.name={facts.base_name}",
         )
-    adapted = _build_layers(base, facts, folder)
+    adapted = _build_layers(base, facts, folder, name)
     tensors = _read_tensors(facts)
-    _refuse_foreign(adapted, tensors, folder)
+    _refuse_foreign(adapted, tensors, folder, name)
     bad = [name for name, tensor in tensors.items() if not is_finite(tensor.to(dtype))]
     if bad:
         raise non_finite(folder, bad, f"; {dtype} may be too narrow for it" if dtype == torch.float16 else "")
-    set_peft_model_state_dict(adapted, tensors)
-    for name, parameter in adapted.named_parameters():
+    set_peft_model_state_dict(adapted, tensors, adapter_name=name)
+    for parameter_name, parameter in adapted.named_parameters():
         parameter.requires_grad_(False)
-        if "lora_" in name or "modules_to_save" in name:
+        if "lora_" in parameter_name or "modules_to_save" in parameter_name:
             parameter.data = parameter.data.to(dtype)
     return adapted.eval()
 
@@ -235,10 +241,15 @@ def _read_tensors(facts: AdapterFacts) -> dict[str, torch.Tensor]:
         raise damaged(facts.weights, f"safetensors cannot read it: {fault}") from fault
 
 
-def _build_layers(base: PreTrainedModel, facts: AdapterFacts, folder: Path) -> PeftModel:
+def _build_layers(
+    base: PreTrainedModel | PeftModel, facts: AdapterFacts, folder: Path, name: str
+) -> PeftModel:
     config = LoraConfig(task_type="CAUSAL_LM", inference_mode=True, **facts.settings)
     try:
-        adapted = _wrap(base, config)
+        if isinstance(base, PeftModel):
+            base.add_adapter(name, config)
+            return base
+        adapted = _wrap(base, config, name)
     except ValueError as fault:
         raise ModelError(
             "adp-targets",
@@ -249,9 +260,9 @@ def _build_layers(base: PreTrainedModel, facts: AdapterFacts, folder: Path) -> P
     return adapted
 
 
-def _refuse_foreign(adapted: PeftModel, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+def _refuse_foreign(adapted: PeftModel, tensors: dict[str, torch.Tensor], folder: Path, name: str) -> None:
     """The file must hold exactly the tensors that the configuration describes; PEFT itself only warns."""
-    wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    wanted = get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False)
     problems = [f"missing: {name}" for name in sorted(wanted.keys() - tensors.keys())]
     problems += [f"not of this adapter: {name}" for name in sorted(tensors.keys() - wanted.keys())]
     problems += [
