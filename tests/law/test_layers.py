@@ -20,6 +20,7 @@ def test_the_layers_are_those_of_the_design() -> None:
     assert contracts[0]["layers"] == [
         "cli",
         STAGE_LINE,
+        "encoding",
         "text | tokens | modelling | measure | screen | llamacpp",
         "knowledge",
         "config | reports",

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luthier.floor.errors import DataError, EnvironmentFault
-from luthier.tokens.store import META, NAMES, StoreWriter, TokenStore
+from luthier.tokens.flat_files import META
+from luthier.tokens.store import FORMAT, StoreWriter, TokenStore
 
 ROW = st.lists(st.tuples(st.integers(0, 70_000), st.booleans()), min_size=1, max_size=20)
 
@@ -125,14 +126,14 @@ def test_a_full_disk_leaves_no_file_open(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", [*NAMES, META])
+@pytest.mark.parametrize("name", [*FORMAT.files, META])
 def test_a_missing_file_is_noticed(tmp_path: Path, name: str) -> None:
     write_store(tmp_path / "store")
     (tmp_path / "store" / name).unlink()
     assert_damaged(tmp_path / "store", f"{name} is missing")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FORMAT.files)
 def test_a_truncated_file_is_noticed_when_opened(tmp_path: Path, name: str) -> None:
     write_store(tmp_path / "store")
     content = (tmp_path / "store" / name).read_bytes()
@@ -140,7 +141,7 @@ def test_a_truncated_file_is_noticed_when_opened(tmp_path: Path, name: str) -> N
     assert_damaged(tmp_path / "store", f"{name} has {len(content) - 1} bytes instead of {len(content)}")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FORMAT.files)
 def test_a_flipped_bit_is_noticed_by_verify(tmp_path: Path, name: str) -> None:
     write_store(tmp_path / "store")
     content = bytearray((tmp_path / "store" / name).read_bytes())

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from typing import Any, Self
 
 from luthier.config.repeats import LeaksConfig
-from luthier.data.dropped import DroppedRows
 from luthier.data.leaks.find import LeakSearch, open_index
 from luthier.data.leaks.suites import read_suites, suite_files
+from luthier.encoding.dropped import DroppedRows
 from luthier.floor.errors import DataError
 from luthier.floor.files import sha256_of
 from luthier.floor.log import Listener

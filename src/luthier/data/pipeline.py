@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from luthier.data.clean.cleaner import Cleaner
-from luthier.data.dropped import DroppedRows
 from luthier.data.leak_check import LeakCheck
 from luthier.data.mixture import NOT_DRAWN, Mixture
 from luthier.data.repeats import Repeats
 from luthier.data.sides import cleaned_again, cleaned_validation, sides_of
 from luthier.data.split import Splitter
+from luthier.encoding.dropped import DroppedRows
 from luthier.reports.data import CleaningCounts
 from luthier.reports.ledger import Account, StageBooks
 from luthier.text.rows import Row

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from luthier.data.books import CONTROL_TEXT, PADDING, Books, Loss, sort_out_empty
-from luthier.data.costs import CAN_SPLIT, Costs
-from luthier.data.dropped import DroppedRows
-from luthier.data.limit import FittedBlock, Policy, fit_block
+from luthier.encoding.books import CONTROL_TEXT, PADDING, Books, Loss, sort_out_empty
+from luthier.encoding.costs import CAN_SPLIT, Costs
+from luthier.encoding.dropped import DroppedRows
+from luthier.encoding.limit import FittedBlock, Policy, fit_block
 from luthier.reports.data import SplitCounts
 from luthier.reports.ledger import SplitName, Stage
 from luthier.text.problems import LineFault, Problems

@@ -21,13 +21,13 @@ from luthier.data.cache import (
 )
 from luthier.data.clean.presets import cleaning_key, make_filters
 from luthier.data.clean.tell import cleaning_lines
-from luthier.data.costs import CAN_SPLIT
-from luthier.data.dropped import DROPPED
 from luthier.data.leak_check import leaks_key, warn_of
 from luthier.data.repeats import dedup_key
 from luthier.data.sources import Sources, check_nothing_is_fetched, find_sources
 from luthier.data.steps import steps_of
 from luthier.data.tokenizer import check_ids_fit_model, find_tokenizer, train_on_rows
+from luthier.encoding.costs import CAN_SPLIT
+from luthier.encoding.dropped import DROPPED
 from luthier.floor.errors import DataError, RecipeError, UsageError
 from luthier.floor.files import write_json
 from luthier.floor.log import Listener, Silent

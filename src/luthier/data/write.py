@@ -14,10 +14,10 @@ from luthier.config.data import DataConfig
 from luthier.data.cache import Prepared
 from luthier.data.clean.cleaner import open_cleaner
 from luthier.data.clean.filter import Dropped, Filter
-from luthier.data.dropped import DroppedRows
 from luthier.data.pipeline import Pipeline
 from luthier.data.sources import Sources
 from luthier.data.split_store import SplitStore, count_characters
+from luthier.encoding.dropped import DroppedRows
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 from luthier.floor.units import count_of

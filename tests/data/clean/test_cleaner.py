@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.config.clean import CleanConfig
-from luthier.data.books import why_empty
 from luthier.data.clean.cleaner import Cleaner, open_cleaner
 from luthier.data.clean.ledger import DIFF, DROPPED, EDITS, FOLDER
 from luthier.data.clean.presets import make_filters
 from luthier.data.clean.samples import SAMPLES_A_FILTER, EditSample, Samples, diff_of
 from luthier.data.clean.tell import cleaning_lines, cleaning_summary
+from luthier.encoding.books import why_empty
 from luthier.floor.errors import Interrupted
 from luthier.floor.stop import StopFlag
 from luthier.reports.data import CleaningCounts

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from luthier.data.books import why_empty
 from luthier.data.clean.filter import BatchFilter, Dropped, Filter, Kept, texts_of
 from luthier.data.clean.ledger import Ledger
 from luthier.data.clean.personal import PersonalFilter
 from luthier.data.clean.samples import Samples
+from luthier.encoding.books import why_empty
 from luthier.floor.secrets import hide_secrets
 from luthier.floor.stop import StopFlag
 from luthier.reports.data import CleaningCounts, FilterCounts

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from luthier.data.limit import POLICIES, Policy, fit_block
+from luthier.encoding.limit import POLICIES, Policy, fit_block
 from luthier.floor.errors import DataError
 from luthier.floor.units import count_of
 from luthier.text.row import RowKind

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luthier.data.books import NO_TRAINED_TOKEN, TOO_LONG
-from luthier.data.limit import FittedBlock, Policy, fit_block
+from luthier.encoding.books import NO_TRAINED_TOKEN, TOO_LONG
+from luthier.encoding.limit import FittedBlock, Policy, fit_block
 from luthier.text.render import RenderedBlock
 
 ROWS = st.lists(st.lists(st.booleans(), min_size=1, max_size=12), min_size=0, max_size=8)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from luthier.data.books import BEYOND, FIRST_OF_PIECE, NO_TRAINED_TOKEN, TOO_LONG, Loss
+from luthier.encoding.books import BEYOND, FIRST_OF_PIECE, NO_TRAINED_TOKEN, TOO_LONG, Loss
 
 if TYPE_CHECKING:
     from luthier.text.render import RenderedBlock
