@@ -23,14 +23,15 @@ from tokenizers import Tokenizer
 from luthier.floor.errors import EnvironmentFault
 from luthier.text import encode_worker
 from luthier.text.encode_journal import EncodeJournal
+from luthier.text.encode_memory import Encoder
 from luthier.text.encode_worker import CONTROL_TOKENS, COUNT, HEADER, OFFSETS
 
 WORKER = Path(encode_worker.__file__)
-# Reading, masks and writing are one process: it takes a quarter of all the work, so more than five would wait for it. A worker
-# takes some 70 MB.
-MOST_WORKERS = 6
-# Some one and a half seconds of work for one core; a worker takes half a second to start (a vocabulary of 128 k tokens).
-CHARACTERS_BEFORE_WORKERS = 2**22
+# Reading, masks and writing are one process: it takes a third of all the work, so more than four would wait for it. A worker
+# takes some 130 MB once it remembers many words.
+MOST_WORKERS = 4
+# Some one second of work for one core; a worker takes half a second to start (a vocabulary of 128 k tokens).
+CHARACTERS_BEFORE_WORKERS = 2**23
 KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "TZ", "HOME")
 
 
@@ -73,6 +74,7 @@ class EncodePool:
         characters_before_workers: int = CHARACTERS_BEFORE_WORKERS,
     ) -> None:
         self._tokenizer = tokenizer
+        self._encoder = Encoder(tokenizer)
         self._journal = journal
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._most_workers = min(cores, MOST_WORKERS) if workers is None else workers
@@ -104,7 +106,7 @@ class EncodePool:
             return self._threads.submit(self._ask_worker, texts, flags)
         done: Future[EncodedTexts] = Future()
         journal = self._journal if is_much else None
-        done.set_result(_answer(texts, flags, journal, partial(_encode_here, self._tokenizer)))
+        done.set_result(_answer(texts, flags, journal, partial(_encode_here, self._encoder)))
         return done
 
     def close(self) -> None:
@@ -130,7 +132,7 @@ class EncodePool:
         except (
             OSError
         ):  # a machine that allows no more processes: the thread does the work, with a tokenizer of its own
-            self._own.ask = partial(_encode_here, Tokenizer.from_str(self._tokenizer.to_str()))
+            self._own.ask = partial(_encode_here, Encoder(Tokenizer.from_str(self._tokenizer.to_str())))
         else:
             self._workers.append(worker)
             self._own.ask = worker.ask
@@ -220,14 +222,11 @@ def _answer(
     return _unpack(content, len(texts), flags)
 
 
-def _encode_here(tokenizer: Tokenizer, request: list[bytes]) -> bytes:
-    """The answer to a request, by a tokenizer of this process."""
-    # A tokenizer.json may bring truncation and padding along, and other callers leave theirs behind.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+def _encode_here(encoder: Encoder, request: list[bytes]) -> bytes:
+    """The answer to a request, in this process."""
     flags, count, size = HEADER.unpack(request[0])
     texts = encode_worker.read_texts(io.BytesIO(b"".join(request[1:])), count, size)
-    return b"".join(encode_worker.encode(tokenizer, texts, flags))
+    return b"".join(encode_worker.encode(encoder, texts, flags))
 
 
 def _unpack(content: bytes, texts: int, flags: int) -> EncodedTexts:

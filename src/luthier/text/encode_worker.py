@@ -1,6 +1,6 @@
 """Encode texts in a process of its own, with one thread: so many of these are faster than so many threads of one process.
 
-Started by encode_pool.py as a script; imports numpy and tokenizers only. The threads of `encode_batch` share a cache behind a
+Started by encode_pool.py as a script; imports little, so that it starts soon. The threads of `encode_batch` share a cache behind a
 lock and an allocator, and what they find is turned into numbers by one Python; processes share nothing.
 
 Binary, little-endian, on stdin and stdout. First a uint64 and so many bytes of tokenizer.json. Then requests, each a HEADER
@@ -13,7 +13,9 @@ import sys
 from typing import IO
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
+
+from luthier.text.encode_memory import Encoder
 
 HEADER = struct.Struct("<QQQ")
 COUNT = struct.Struct("<Q")
@@ -37,25 +39,19 @@ def batches_of(texts: list[str]) -> list[list[str]]:
     return batches
 
 
-def encode(tokenizer: Tokenizer, texts: list[str], flags: int) -> list[bytes]:
+def encode(encoder: Encoder, texts: list[str], flags: int) -> list[bytes]:
     """The pieces of an answer."""
-    tokenizer.encode_special_tokens = not flags & CONTROL_TOKENS
-    wants_offsets = bool(flags & OFFSETS)
-    call = tokenizer.encode_batch if wants_offsets else tokenizer.encode_batch_fast
-    lengths: list[int] = []
-    ids: list[bytes] = []
-    offsets: list[bytes] = []
-    for batch in batches_of(texts):
-        encoded: list[Encoding] = call(batch, add_special_tokens=False)
-        lengths += map(len, encoded)
-        flat: list[int] = []
-        for encoding in encoded:
-            flat += encoding.ids
-        ids.append(np.array(flat, dtype="<u4").tobytes())
-        if wants_offsets:
-            spans = [span for encoding in encoded for span in encoding.offsets]
-            offsets.append(np.array(spans, dtype="<i4").tobytes())
-    return [COUNT.pack(sum(lengths)), np.array(lengths, dtype="<i8").tobytes(), *ids, *offsets]
+    control_tokens, offsets = bool(flags & CONTROL_TOKENS), bool(flags & OFFSETS)
+    found = [
+        encoder.encode(batch, control_tokens=control_tokens, offsets=offsets) for batch in batches_of(texts)
+    ]
+    lengths = [length for tokens in found for length in tokens.lengths]
+    return [
+        COUNT.pack(sum(lengths)),
+        np.array(lengths, dtype="<i8").tobytes(),
+        *(tokens.ids for tokens in found),
+        *(tokens.offsets for tokens in found),
+    ]
 
 
 def read_texts(stream: IO[bytes], count: int, size: int) -> list[str]:
@@ -71,12 +67,10 @@ def main() -> None:
     """Answer requests until nobody asks any more."""
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     (size,) = COUNT.unpack(requests.read(COUNT.size))
-    tokenizer = Tokenizer.from_str(requests.read(size).decode())
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    encoder = Encoder(Tokenizer.from_str(requests.read(size).decode()))
     while header := requests.read(HEADER.size):
         flags, count, size = HEADER.unpack(header)
-        for piece in encode(tokenizer, read_texts(requests, count, size), flags):
+        for piece in encode(encoder, read_texts(requests, count, size), flags):
             answers.write(piece)
         answers.flush()
 

@@ -167,7 +167,7 @@ class Renderer:
         self, rows: Sequence[Row], ids_T: IdsT, trained_T: MaskT, lengths_N: LengthsN
     ) -> RenderedBlock:
         trained_T[(np.cumsum(lengths_N) - lengths_N)[lengths_N > 0]] = False
-        has_control_text_N = np.array([self._spells_control_token(row) for row in rows], dtype=bool)
+        has_control_text_N = np.array([self.spells_control_token(row) for row in rows], dtype=bool)
         return RenderedBlock(ids_T, trained_T, lengths_N, has_control_text_N)
 
     def render_prompt(self, row: Row) -> list[int]:
@@ -203,7 +203,8 @@ class Renderer:
         ids_T[is_said_T] = encoded.ids_T
         return ids_T, lengths_N
 
-    def _spells_control_token(self, row: Row) -> bool:
+    def spells_control_token(self, row: Row) -> bool:
+        """Whether a text of the row spells a control token: in a rendered conversation it would be one."""
         return any(self._control.search(text) for text in row.texts() if text)
 
 
