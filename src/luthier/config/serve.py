@@ -119,9 +119,61 @@ class MetricsConfig(Section):
     """What an hour of the machine costs, in a currency of yours: /metrics then tells what a token costs."""
 
 
+class BoundsConfig(Section):
+    """How much of a request is taken, and how long its client is waited for."""
+
+    most_new_tokens: CountOrZero = 0
+    """The longest answer of any request, in tokens; 0 leaves it to the model's context."""
+    most_body_bytes: Count = 2**20
+    """The largest body of a request."""
+    most_head_bytes: Annotated[int, Field(ge=1024, le=2**20)] = 16 * 2**10
+    """The largest head of a request: its first line and its headers."""
+    most_connections: Count = 2048
+    """Connections at once."""
+    head_s: Positive = 10.0
+    """The longest that a client may take to send the head of a request, in seconds."""
+    body_s: Positive = 20.0
+    """The longest that it may take to send the body, in seconds."""
+    write_s: Positive = 30.0
+    """The longest that it may leave what was sent unread, in seconds; then it is cut off."""
+    drain_s: Positive = 60.0
+    """The longest that answers under way may take to end once the server is told to stop, in seconds."""
+
+
+class VllmConfig(Section):
+    """What is handed to vLLM, where that is the engine."""
+
+    command: Text | None = None
+    """The program that starts its server, such as /opt/vllm/bin/vllm; null looks for `vllm` on the path."""
+    tensor_parallel: Count = 1
+    """Over how many GPUs each layer is spread."""
+    speculative: Text | None = None
+    """Its speculative decoding, as the JSON object that vLLM documents."""
+    gpu_memory: Fraction = 0.9
+    """The share of a GPU's memory that it takes."""
+
+
 class ServeConfig(Section):
     """The server."""
 
+    engine: Literal["auto", "own", "llamacpp", "vllm"] = "auto"
+    """What answers: Luthier's own generator, llama.cpp or vLLM. `auto` takes llama.cpp for a GGUF file and the own one for the rest."""
+    subject: Literal["tuned", "base", "merged"] = "tuned"
+    """Which model of a run is served. Beside an adapter its base is served, too, under the name `base`."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] | None = None
+    """The name under which clients ask for the model; null takes the run's, the folder's or the file's."""
+    template: Literal["auto", "chat", "guide", "guide_chat"] = "auto"
+    """The form of conversations; `auto` takes the one that the run was trained on, else the tokenizer's chat template."""
+    context_tokens: CountOrZero = 0
+    """Prompt and answer together, if shorter than the model's own context; 0 takes that."""
+    threads: CountOrZero = 0
+    """CPU threads of the engine; 0 leaves it to the engine."""
+    hosts: Texts = ()
+    """Names under which clients may address the server besides its own; requests for another name are refused."""
+    bounds: BoundsConfig = BoundsConfig()
+    """How much of a request is taken."""
+    vllm: VllmConfig = VllmConfig()
+    """What is handed to vLLM."""
     host: Text = "127.0.0.1"
     """Where it listens. Anything but this machine alone needs `keys`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
