@@ -1,0 +1,153 @@
+"""Read the weights of a model folder piece by piece, and say what each becomes in the file.
+
+Nothing is mapped and no tensor is held whole: a piece of rows is read, judged, rearranged and encoded before the next one is read.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from luthier.export.gguf.container import Array, block_of, encode
+from luthier.export.save import FLOATING
+from luthier.floor.errors import ModelError
+from luthier.knowledge.safetensors_header import TensorFact, damaged, read_header
+
+PIECE_BYTES = 16 * 2**20
+F16_MOST = 65504.0
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor of a safetensors file: where its numbers lie."""
+
+    fact: TensorFact
+    path: Path
+    data_start: int
+    """Where the numbers of the file begin."""
+
+    def read_rows(self, first: int, count: int) -> torch.Tensor:
+        """Rows `first` to `first + count` in the file's own format; a vector is one row."""
+        width = self.fact.shape[-1] if self.fact.shape else 1
+        dtype = FLOATING[self.fact.format]
+        size = count * width * dtype.itemsize
+        start = self.data_start + self.fact.start + first * width * dtype.itemsize
+        with open(self.path, "rb", buffering=0) as file:
+            buffer = bytearray(size)
+            file.seek(start)
+            if file.readinto(buffer) != size:
+                raise damaged(self.path, f"{self.fact.name} ends early")
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), start, size, os.POSIX_FADV_DONTNEED)
+        return torch.frombuffer(buffer, dtype=dtype).reshape(count, width)
+
+    @property
+    def rows(self) -> int:
+        return self.fact.shape[0] if len(self.fact.shape) > 1 else 1
+
+
+def stored_tensors(files: Sequence[Path]) -> dict[str, StoredTensor]:
+    """Every tensor of the weight files, by name. Raises ModelError if a header is damaged or a tensor is no floating one."""
+    found = {}
+    for path in files:
+        with open(path, "rb") as file:
+            data_start = 8 + int.from_bytes(file.read(8), "little")
+        for fact in read_header(path):
+            found[fact.name] = StoredTensor(fact, path, data_start)
+    return found
+
+
+@dataclass(frozen=True)
+class StreamedTensor:
+    """A tensor of the GGUF file that is made from a stored one, piece by piece."""
+
+    name: str
+    type: str
+    source: StoredTensor
+    shape: tuple[int, ...]
+    heads: int = 0
+    """Where rows of each head change places: the number of heads, else 0."""
+    added: float = 0.0
+    on_piece: Callable[[int], None] = lambda piece_bytes: None
+    """Told how many bytes of the source were read."""
+
+    def pieces(self) -> Iterator[Array]:
+        """The encoded rows. Raises ModelError mdl-nan for a number that is none, or that the type cannot hold."""
+        rows = self.source.rows
+        step = self._rows_of_a_piece()
+        for first in range(0, rows, step):
+            piece = self.source.read_rows(first, min(step, rows - first))
+            if not bool(torch.isfinite(piece).all()):
+                raise _not_finite(self.source, "is not finite")
+            read_bytes = piece.numel() * piece.element_size()
+            if self.heads:
+                piece = interleave_halves(piece, rows // self.heads)
+            if self.added:
+                piece = piece.float() + self.added
+            yield self._encode(piece)
+            self.on_piece(read_bytes)
+
+    def _rows_of_a_piece(self) -> int:
+        """Some rows, whole heads where heads are rearranged."""
+        row_bytes = 4 * (self.shape[-1] if self.shape else 1)
+        step = max(1, PIECE_BYTES // row_bytes)
+        if not self.heads:
+            return step
+        head_rows = self.source.rows // self.heads
+        return max(1, step // head_rows) * head_rows
+
+    def _encode(self, piece: torch.Tensor) -> Array:
+        if self.type == "F32":
+            return np.asarray(piece.float().numpy())
+        if self.type == "BF16":
+            return np.asarray(piece.to(torch.bfloat16).view(torch.int16).numpy())
+        if self.type == "F16":
+            if piece.dtype != torch.float16 and bool((piece.abs() > F16_MOST).any()):
+                raise _not_finite(self.source, f"is larger than F16 can hold ({F16_MOST:g})")
+            return np.asarray(piece.to(torch.float16).numpy())
+        return encode(piece.float().numpy(), self.type)
+
+
+@dataclass(frozen=True)
+class MadeTensor:
+    """A small tensor that the folder does not hold: factors of the rotation, worked out from config.json."""
+
+    name: str
+    values: tuple[float, ...]
+    type: str = "F32"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.values),)
+
+    def pieces(self) -> Iterator[Array]:
+        """All of it."""
+        yield np.asarray(self.values, dtype=np.float32)
+
+
+def interleave_halves(rows: torch.Tensor, head_rows: int) -> torch.Tensor:
+    """Rows of each head so that number i of the first half stands before number i of the second.
+
+    Transformers rotates a head's first half against its second, llama.cpp each number against its neighbour
+    (ggml, GGML_ROPE_TYPE_NORMAL).
+    """
+    count, width = rows.shape
+    return rows.reshape(count // head_rows, 2, head_rows // 2, width).transpose(1, 2).reshape(count, width)
+
+
+def fits_blocks(shape: Sequence[int], type: str) -> bool:
+    """Whether rows of this shape divide into whole blocks."""
+    return shape[-1] % block_of(type)[0] == 0
+
+
+def _not_finite(source: StoredTensor, what: str) -> ModelError:
+    return ModelError(
+        "mdl-nan",
+        f"a weight of {source.fact.name} {what}",
+        where=str(source.path),
+        why="A file with such a weight answers nonsense.",
+        fix="Merge an earlier checkpoint of the run, or export in a type with a larger range: --quant BF16",
+    )

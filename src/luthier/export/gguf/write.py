@@ -1,0 +1,78 @@
+"""Write a model folder as one GGUF file of a plain type, under a temporary name that the caller gives.
+
+A stopped or failed write leaves half a file there: whoever named it deletes it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from luthier.export.gguf.architecture import Architecture, architecture_keys, plan_tensors
+from luthier.export.gguf.container import (
+    QUANTIZATION_VERSION,
+    Key,
+    TensorPieces,
+    tensor_bytes,
+    write_container,
+)
+from luthier.export.gguf.vocabulary import Vocabulary
+from luthier.floor.files import disk_faults, sync_file
+from luthier.floor.log import Listener, Silent
+from luthier.floor.stop import StopFlag
+from luthier.knowledge.gguf_types import TypeFacts
+
+# Keys and padding; tokens and merges of 256,000 tokens take 15 MB.
+BYTES_BESIDE_TENSORS = 32 * 2**20
+STOPPED = "the export was stopped; it left nothing behind"
+REPEAT = "Repeat it: luthier export gguf"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model folder, judged, with its tokenizer."""
+
+    architecture: Architecture
+    vocabulary: Vocabulary
+    name: str
+    """What the file calls itself."""
+
+
+def plain_bytes(source: Source, type: TypeFacts) -> int:
+    """How large the file becomes, at most."""
+    tensors = plan_tensors(source.architecture, type)
+    return BYTES_BESIDE_TENSORS + sum(tensor_bytes(tensor.shape, tensor.type) for tensor in tensors)
+
+
+def write_gguf(
+    source: Source,
+    type: TypeFacts,
+    path: Path,
+    *,
+    listener: Listener = Silent(),
+    stop: StopFlag | None = None,
+) -> None:
+    """Write the file and bring it to the disk.
+
+    Raises EnvironmentFault if the disk refuses, ModelError mdl-nan for a weight that cannot be written, and what StopFlag.check
+    raises.
+    """
+    total, read = source.architecture.weight_bytes, 0
+
+    def on_piece(piece_bytes: int) -> None:
+        nonlocal read
+        read += piece_bytes
+        listener.progress(f"writing {type.name}", read, total)
+        if stop is not None:
+            stop.check(STOPPED, fix=REPEAT)
+
+    tensors: list[TensorPieces] = plan_tensors(source.architecture, type, on_piece=on_piece)
+    keys = [
+        Key("general.type", "model"),
+        Key("general.name", source.name),
+        Key("general.quantization_version", QUANTIZATION_VERSION),
+        Key("general.file_type", type.file_type),
+        *architecture_keys(source.architecture),
+        *source.vocabulary.keys,
+    ]
+    with disk_faults(path):
+        write_container(path, source.architecture.family.architecture, keys, tensors)
+        sync_file(path)
