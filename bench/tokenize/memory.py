@@ -2,6 +2,8 @@
 
     python bench/tokenize/memory.py --rows ROWS.jsonl --tokenizer FOLDER --repeats 1 5 --json bench/tokenize/memory.json
 
+With `--clean` the rows are cleaned by the standard preset on their way.
+
 Resident memory of the process and its children (Linux), looked at five times a second; `before` is what the imports take.
 """
 
@@ -32,12 +34,19 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--repeats", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--clean", action="store_true", help="clean by the standard preset")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     sizes = " ".join(map(str, arguments.repeats))
     result = {
-        "command": f"python bench/tokenize/memory.py --rows {arguments.rows.name} --tokenizer FOLDER --repeats {sizes}",
-        "runs": [measure(arguments.rows, arguments.tokenizer, times) for times in arguments.repeats],
+        "command": f"python bench/tokenize/memory.py --rows {arguments.rows.name} --tokenizer FOLDER --repeats {sizes}"
+        + " --clean" * arguments.clean,
+        "runs": [
+            measure(
+                arguments.rows, arguments.tokenizer, times, preset="standard" if arguments.clean else "none"
+            )
+            for times in arguments.repeats
+        ],
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "packages": {
@@ -49,7 +58,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(rows: Path, tokenizer: Path, times: int) -> dict[str, Any]:
+def measure(rows: Path, tokenizer: Path, times: int, *, preset: str) -> dict[str, Any]:
     """Prepare the file so many times over; returns sizes, seconds and the peak."""
     scratch = Path(tempfile.mkdtemp())
     try:
@@ -64,7 +73,7 @@ def measure(rows: Path, tokenizer: Path, times: int) -> dict[str, Any]:
         recipe = Recipe.model_validate(
             {
                 "model": {"name": str(base)},
-                "data": data | {"overlong": "truncate"},
+                "data": data | {"overlong": "truncate", "clean": {"preset": preset}},
                 "train": {"pack_tokens": 65536},
             }
         )
