@@ -11,6 +11,7 @@ SURFACE: dict[str, set[str]] = {
     "eval": COMMON | {"--run", "--again"},
     "compare": COMMON,
     "merge": COMMON | {"--run", "--again"},
+    "publish": COMMON | {"--run", "--what", "--repo", "--public", "--dry-run", "--yes"},
     "data check": COMMON
     | {"--recipe", "--columns", "--against", "--tokenizer", "--model", "--max-length"}
     | {"--fix", "--out", "--overwrite"},

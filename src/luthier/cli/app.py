@@ -24,6 +24,7 @@ from luthier.cli.explain import explain
 from luthier.cli.merge import merge
 from luthier.cli.output import show_json, tell
 from luthier.cli.prepare import prepare
+from luthier.cli.publish import publish
 from luthier.cli.recipe import recipe
 from luthier.cli.runs import runs
 from luthier.cli.train import train
@@ -43,6 +44,7 @@ ORDER = (
     "eval",
     "compare",
     "merge",
+    "publish",
     "runs",
     "bench",
     "env",
@@ -106,6 +108,7 @@ app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("compare", short_help="Compare a run with its base or with another run.")(compare)
 app.command("merge")(merge)
+app.command("publish", short_help="Publish a run on the Hugging Face hub.")(publish)
 app.command("runs")(runs)
 app.add_typer(bench, name="bench")
 app.add_typer(env, name="env")

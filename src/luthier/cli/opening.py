@@ -29,6 +29,7 @@ FREE = (
     "train.profile",
     "evaluate.",
     "merge.",
+    "publish.",
     "data.cache_path",
 )
 # What the machine refuses; torch says that memory ran out by a RuntimeError. faults.py makes messages of them.

@@ -14,6 +14,7 @@ from luthier.config.evaluate import EvaluateConfig
 from luthier.config.export import MergeConfig
 from luthier.config.method import LoraMethod, Method, ScratchMethod
 from luthier.config.model import ModelConfig
+from luthier.config.publish import PublishConfig
 from luthier.config.train import TrainConfig
 
 
@@ -32,6 +33,8 @@ class Recipe(Section):
     """Judging the model."""
     merge: MergeConfig = MergeConfig()
     """Merging the adapter into its base."""
+    publish: PublishConfig = PublishConfig()
+    """Publishing on the Hugging Face hub."""
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
@@ -45,7 +48,31 @@ class Recipe(Section):
             raise ValueError(
                 "data.overlong split cuts rows of text or tokens only: choose truncate, truncate_left, drop or error"
             )
+        if self.data.tokenization == "on_the_fly":
+            self._can_go_without_tokens()
         return self
+
+    def _can_go_without_tokens(self) -> None:
+        """Refuse what only the tokens of all rows could tell."""
+        if self.data.overlong == "split":
+            raise ValueError(
+                "data.overlong split makes as many rows as their tokens say, which data.tokenization on_the_fly does not know: "
+                "choose truncate, truncate_left, drop or error, or data.tokenization=cached"
+            )
+        if self.data.format == "tokens":
+            raise ValueError(
+                "data.format tokens leaves nothing to tokenize on the fly: choose data.tokenization=cached"
+            )
+        if self.train.tokens_per_step and not self.train.most_steps:
+            raise ValueError(
+                "train.tokens_per_step makes as many steps as there are tokens, which data.tokenization on_the_fly does not know: "
+                "set their number, such as train.most_steps=1000, or choose data.tokenization=cached"
+            )
+        if self.train.tokens_per_step and self.train.epochs % 1:
+            raise ValueError(
+                f"train.epochs {self.train.epochs:g} ends within a pass over the rows, and with train.tokens_per_step and "
+                "data.tokenization on_the_fly nobody knows where: choose whole epochs, or data.tokenization=cached"
+            )
 
     def rows_per_step(self) -> int:
         """Rows in one optimizer step on one rank; 0 when `train.tokens_per_step` decides."""

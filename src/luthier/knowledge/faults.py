@@ -10,7 +10,7 @@ from luthier.floor.errors import FAULTS
 # The first part of a word decides how the program ends; the errors' tree in floor/errors.py has the classes.
 _EXIT_CODES = {
     "gate": 1, "usage": 2, "recipe": 2, "cfg": 2, "run": 2, "data": 3, "tokenizer": 3, "mdl": 4, "adp": 4, "gguf": 4, "merge": 2, "env": 5,
-    "train": 6, "ckpt": 7, "saved": 75, "interrupted": 130, "compare": 3, "api": 5,
+    "train": 6, "ckpt": 7, "saved": 75, "interrupted": 130, "compare": 3, "api": 5, "publish": 1, "hub": 5,
 }  # fmt: skip
 
 
@@ -410,6 +410,46 @@ ADVICE: dict[str, Advice] = {
     "ckpt-mismatch": Advice(
         "`--resume RUN` with another `train.lr`, or after a row was added to the data.",
         "Resume with what was, or open a new run: `luthier train RECIPE`.",
+    ),
+    "publish-card": Advice(
+        "No `publish.licence`; an adapter over a base that is a folder of this machine; a run that was not compared with its base.",
+        "Type the line that the message gives, or put the setting into the recipe's section `publish`.",
+    ),
+    "publish-licence": Advice(
+        "Rows under CC BY-SA and `publish.licence: apache-2.0`; a fine-tuned Llama whose name does not begin with Llama.",
+        "Publish under the licence that is asked for, or, if you have read it and may, name it in `publish.acknowledged`.",
+    ),
+    "publish-private": Advice(
+        "A token in a chat template; `/home/you/rows.jsonl` in the recipe; an address in a held-out row that the card shows.",
+        "Take it out of the file that is named. A key that lay in a file counts as known: revoke it.",
+    ),
+    "publish-public": Advice(
+        "`luthier publish --repo you/model`, where the repository is there and public.",
+        "Say `--public` if everybody may see the files; else make it private in its settings on the hub.",
+    ),
+    "hub-token": Advice(
+        "HF_TOKEN is not set, has expired, or is of the kind that may only read.",
+        "Make one that may write at https://huggingface.co/settings/tokens and `export HF_TOKEN=...`, or `hf auth login`.",
+    ),
+    "hub-refused": Advice(
+        "A repository of an owner for whom the token may not write.",
+        "Look at the spelling of the owner and at the rights of the token.",
+    ),
+    "hub-busy": Advice(
+        "Answers 429, 500 or 503 to every try; a wait of hours that the hub asks for.",
+        "Repeat the command later. What arrived whole is not sent again.",
+    ),
+    "hub-conflict": Advice(
+        "Another process pushed to the repository while the files were sent.",
+        "Look at its commits, then repeat the command.",
+    ),
+    "hub-answer": Advice(
+        "A proxy's page in place of the hub's answer; a redirect to a host that nobody named.",
+        "Look at HF_ENDPOINT and at the proxy. Nothing is sent to a host that was not named.",
+    ),
+    "hub-mismatch": Advice(
+        "A .gitignore in the repository that leaves weights out; a file that changed here while it was sent.",
+        "Repeat the command: it sends what differs. Files that the repository ignores must leave its .gitignore.",
     ),
     "gate-compare": Advice(
         "A gain whose interval reaches below zero.",
