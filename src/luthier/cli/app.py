@@ -27,6 +27,7 @@ from luthier.cli.prepare import prepare
 from luthier.cli.publish import publish
 from luthier.cli.recipe import recipe
 from luthier.cli.runs import runs
+from luthier.cli.serve import serve
 from luthier.cli.train import train
 from luthier.cli.validate import validate
 from luthier.floor.errors import Interrupted, LuthierError, UsageError
@@ -44,6 +45,7 @@ ORDER = (
     "eval",
     "compare",
     "merge",
+    "serve",
     "publish",
     "runs",
     "bench",
@@ -108,6 +110,7 @@ app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("compare", short_help="Compare a run with its base or with another run.")(compare)
 app.command("merge")(merge)
+app.command("serve")(serve)
 app.command("publish", short_help="Publish a run on the Hugging Face hub.")(publish)
 app.command("runs")(runs)
 app.add_typer(bench, name="bench")

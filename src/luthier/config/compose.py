@@ -81,6 +81,20 @@ def load_recipe(
     return _judge(layers, problems, source=shown_place(file))
 
 
+def load_overrides(overrides: Sequence[str], *, under: Mapping[str, Any]) -> Resolved:
+    """The recipe of a tree and the words of a command line, for work that has no recipe file.
+
+    Raises RecipeError with every fault that was found.
+    """
+    words, problems = parse_overrides(overrides)
+    layers = [translate(_flatten(under, RUN_CONFIG))]
+    problems += _remove(words, layers)
+    layers.append(_line_layer(words, layers))
+    kind = _method_kind(layers)
+    problems += [problem for layer in layers for problem in (*layer.problems, *_check_keys(layer, kind))]
+    return _judge(layers, problems, source="")
+
+
 def _take_groups(words: Sequence[Override], file: Path) -> tuple[dict[str, str], list[Override]]:
     """`method=small` chooses the file method/small.yaml where there is one; the other words set values."""
     folders = folders_of(file)

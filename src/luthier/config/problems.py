@@ -38,7 +38,7 @@ class Problem:
 
 
 def recipe_error(problems: Sequence[Problem], *, recipe: str) -> RecipeError:
-    """The error that lists every problem; a single one speaks under its own word."""
+    """The error that lists every problem; a single one speaks under its own word. `recipe` is empty where there is no file."""
     assert problems, "an error needs a problem"
     unique = list(dict.fromkeys(problems))
     fixes = list(dict.fromkeys(problem.fix for problem in unique if problem.fix))
@@ -48,14 +48,15 @@ def recipe_error(problems: Sequence[Problem], *, recipe: str) -> RecipeError:
         if recipe.startswith(SHIPPED_RECIPES)
         else recipe
     )
-    fix = "\n".join([*fixes, f"Then check it: luthier validate {typed}"])
+    check = f"Then check it: luthier validate {typed}" if recipe else "They are listed in docs/reference/recipe.md."
+    fix = "\n".join([*fixes, check])
     if len(unique) == 1:
         problem = unique[0]
         return RecipeError(problem.code, problem.sentence(), where=problem.place, fix=fix)
     lines = [f"{problem.line()}  [{problem.code}]" for problem in unique[:MOST_LISTED]]
     if len(unique) > MOST_LISTED:
         lines.append(f"... and {len(unique) - MOST_LISTED} more")
-    return RecipeError("recipe", f"{recipe} has {len(unique)} problems", problems=lines, fix=fix)
+    return RecipeError("recipe", f"{recipe or 'the command line'} has {len(unique)} problems", problems=lines, fix=fix)
 
 
 def show(value: Any) -> str:

@@ -15,6 +15,7 @@ from luthier.config.export import MergeConfig
 from luthier.config.method import LoraMethod, Method, ScratchMethod
 from luthier.config.model import ModelConfig
 from luthier.config.publish import PublishConfig
+from luthier.config.serve import ServeConfig
 from luthier.config.train import TrainConfig
 
 
@@ -35,6 +36,8 @@ class Recipe(Section):
     """Merging the adapter into its base."""
     publish: PublishConfig = PublishConfig()
     """Publishing on the Hugging Face hub."""
+    serve: ServeConfig = ServeConfig()
+    """Serving a model to others."""
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:

@@ -1,0 +1,114 @@
+"""`luthier serve`: a model behind OpenAI's API."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from luthier.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from luthier.config.compose import Resolved
+    from luthier.floor.log import Listener
+
+Target = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN|FOLDER|FILE] [serve.KEY=VALUE]...",
+        help="What to serve: a run, a model or adapter folder, a GGUF file, `embedded` or a hub id; without one, the newest "
+        "finished run. And settings, such as serve.port=8001.",
+        show_default=False,
+    ),
+]
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter",
+        metavar="NAME=RUN|FOLDER",
+        help="One more adapter over the same base, under this name; may be repeated.",
+        show_default=False,
+    ),
+]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        "--base", metavar="FOLDER", help="The base of an adapter that lies outside a run.", show_default=False
+    ),
+]
+
+
+def serve(words: Target = None, adapter: Adapters = None, base: Base = None, as_json: AsJson = False) -> None:
+    """Serve a model over OpenAI's API, on this machine unless told otherwise.
+
+    Ctrl-C and SIGTERM let the answers under way end first. Settings are those of the recipe's `serve` section.
+    """
+    from luthier.cli.output import show, show_json
+    from luthier.cli.screen import Screen
+    from luthier.serve.extra import require_server
+
+    require_server()
+    screen = Screen()
+    target, overrides = serve_target(words, screen)
+    resolved = recipe_to_serve(target, overrides)
+    for warning in resolved.warnings:
+        screen.warn(warning)
+
+    def on_ready(address: str, models: Sequence[str]) -> None:
+        if as_json:
+            show_json({"url": f"{address}/v1", "models": list(models)})
+            return
+        show(ready_text(address, models))
+
+    from luthier.serve.stage import serve as serve_stage
+
+    screen.say(f"loading {target}")
+    serve_stage(
+        resolved.recipe, target, adapters=adapter or (), base=base, listener=screen, on_ready=on_ready
+    )
+    screen.say("stopped; every answer under way had ended")
+
+
+def ready_text(address: str, models: Sequence[str]) -> str:
+    """Where it listens, what it serves, and a first question to copy."""
+    question = f'{{"model": "{models[0]}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    return "\n".join(
+        [
+            f"serving  {', '.join(models)}",
+            f"at       {address}/v1",
+            f"try      curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{question}'",
+            "stop     Ctrl-C",
+        ]
+    )
+
+
+def serve_target(words: Sequence[str] | None, listener: "Listener") -> tuple[str, list[str]]:
+    """What is to be served, and the overrides. Raises UsageError on a second name."""
+    from luthier.floor.errors import UsageError
+
+    overrides = [word for word in words or () if "=" in word or word.startswith("~")]
+    names = [word for word in words or () if word not in overrides]
+    if len(names) > 1:
+        raise UsageError(
+            "usage",
+            f"{names[1]} is one name too many: a server has one model, and more adapters over its base",
+            where="the command line",
+            fix=f"For an adapter: luthier serve {names[0]} --adapter NAME={names[1]}",
+        )
+    if names:
+        return names[0], overrides
+    from luthier.cli.choose import choose_run, shown_path
+
+    return shown_path(choose_run(None, listener)), overrides
+
+
+def recipe_to_serve(target: str, overrides: Sequence[str]) -> "Resolved":
+    """The recipe of a run that is served, or a bare one for anything else, with the overrides."""
+    from pathlib import Path
+
+    from luthier.config.compose import load_overrides, load_recipe
+    from luthier.floor.rundir import RUNS
+
+    for folder in (Path(target), Path(target).parent, RUNS / target):
+        if (folder / "config_used.yaml").is_file():
+            return load_recipe(folder / "config_used.yaml", overrides)
+    return load_overrides(overrides, under={"model": {"name": "embedded"}})

@@ -1,0 +1,69 @@
+"""The serve stage: find the models, choose the engine, listen. Unlike other stages it leaves no report: it works until it is told to stop."""
+
+import socket
+from collections.abc import Callable, Sequence
+
+from luthier.config.recipe import Recipe
+from luthier.floor.errors import UsageError
+from luthier.floor.log import Listener, Silent
+from luthier.serve.engines.engine import Engine
+from luthier.serve.hooks import Fittings
+from luthier.serve.server import bind, refuse_open_bind, run_server
+from luthier.serve.settings import ServerSettings
+from luthier.serve.subject import Served, find_served
+
+
+def serve(
+    recipe: Recipe,
+    target: str,
+    *,
+    adapters: Sequence[str] = (),
+    base: str | None = None,
+    fittings: Fittings | None = None,
+    listener: Listener | None = None,
+    on_ready: Callable[[str, Sequence[str]], None] | None = None,
+) -> None:
+    """Serve what `target` names over OpenAI's API until SIGTERM or Ctrl-C, and return once the answers under way have ended.
+
+    Raises UsageError (an open address without keys), EnvironmentFault (env-port: before anything is loaded), ModelError.
+    """
+    listener, fittings = listener or Silent(), fittings or Fittings()
+    settings = ServerSettings.of(recipe.serve)
+    served = find_served(target, recipe.serve, adapters=adapters, base=base)
+    refuse_open_bind(settings, has_keys=fittings.has_keys, command=f"luthier serve {target}")
+    engine = make_engine(served, recipe, listener)
+    listening: socket.socket = bind(settings)
+    run_server(
+        engine,
+        settings,
+        fittings,
+        listening=listening,
+        listener=listener,
+        on_ready=lambda address: on_ready(address, engine.facts.models) if on_ready else None,
+    )
+
+
+def make_engine(served: Served, recipe: Recipe, listener: Listener) -> Engine:
+    """The engine that the recipe asks for, not started yet. Raises UsageError if it cannot serve these models."""
+    config = recipe.serve
+    kind = config.engine
+    if kind == "auto":
+        kind = "llamacpp" if served.gguf is not None else "own"
+    if (kind == "llamacpp") != (served.gguf is not None):
+        what = (
+            "llama.cpp serves GGUF files" if kind == "llamacpp" else f"the engine {kind} serves no GGUF files"
+        )
+        raise UsageError(
+            "usage", what, where="serve.engine", fix="Leave it out: serve.engine=auto takes what fits."
+        )
+    if kind == "own":
+        from luthier.serve.engines.own import OwnEngine
+
+        return OwnEngine(served.for_own(config, device=recipe.model.device), listener)
+    if kind == "llamacpp":
+        from luthier.serve.engines.llamacpp import LlamaCppEngine
+
+        return LlamaCppEngine(served, config, listener)
+    from luthier.serve.engines.vllm import VllmEngine
+
+    return VllmEngine(served, config, listener)
