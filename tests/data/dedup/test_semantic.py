@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.config.repeats import DedupConfig
-from luthier.data.dedup import embed, semantic
-from luthier.data.dedup.embed import load_embedder
+from luthier.data.dedup import semantic
 from luthier.floor.errors import EnvironmentFault, ModelError, UsageError
+from luthier.text import embed
+from luthier.text.embed import load_embedder
 from tests.data.dedup.planting import dropped_rows, kept_lines, run, write_rows
 from tests.data.dedup.test_properties import Folder
 
