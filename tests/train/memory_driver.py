@@ -14,6 +14,7 @@ from luthier.floor.log import Silent
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag
 from luthier.reports.data import DataReport
+from luthier.tokens.store import TokenStore
 from luthier.train.loop import fit
 from luthier.train.memory_faults import SAVED, explained, in_step
 from luthier.train.save import resume
@@ -59,7 +60,8 @@ def main(run_folder: str, base: str, place: str, room_mib: str) -> int:
         if is_loading:
             limit_memory(int(room_mib))
         with explained(recipe, "while the model was put into memory", stage="loading"):
-            job, _ = prepare_job(recipe, run, data, listener, StopFlag())
+            rows = TokenStore.open(Path(data.store) / "train")
+            job, _ = prepare_job(recipe, run, data, rows, listener, StopFlag())
         progress = resume(job)
         job.trackers.start(progress.step)
         with explained(recipe, lambda: in_step(job, progress), saved=SAVED):

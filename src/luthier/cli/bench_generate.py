@@ -1,7 +1,6 @@
 """`luthier bench generate`: the product's own generation on prompts of a recipe's rows, or on made-up ones."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luthier.cli.bench_ground import Ground, bench_ground, model_name
@@ -27,10 +26,10 @@ class GenerateBench:
         """Measure; the folder it was done in is gone when this returns."""
         with listen_for_stop(StopFlag()) as stop, bench_ground() as ground:
             from luthier.data.stage import prepare
+            from luthier.encoding.open import training_rows
             from luthier.evaluate.speed import measure_generation
             from luthier.knowledge.model_folder import find_model
             from luthier.tokens.prompt import prompt_of
-            from luthier.tokens.store import TokenStore
 
             # The median row has 150 tokens: half a pack of 2,048 more than enough prompts are made.
             recipe = ground.own(ground.recipe_of(self.words, self.shape, {"packs": 1 + self.prompts // 6}))
@@ -42,8 +41,8 @@ class GenerateBench:
                     fix="Measure a shape instead: luthier bench generate --shape tiny",
                 )
             data = prepare(recipe, ground.run, listener=ground.screen, stop=stop)
-            store = TokenStore.open(Path(data.store) / "train")
-            prompts = [prompt_of(store, row) for row in range(min(self.prompts, store.rows))]
+            with training_rows(recipe, data, listener=ground.screen) as rows:
+                prompts = [prompt_of(rows, row) for row in range(min(self.prompts, rows.rows))]
             found = measure_generation(
                 recipe,
                 find_model(recipe.model.name, recipe.model.revision),

@@ -67,12 +67,10 @@ class TrainBench:
         from luthier.modelling.device import choose_device
         from luthier.train.fast_paths import LEAST_STEPS_TO_COMPILE, should_compile
 
-        train, rows = recipe.train, data.train.rows_kept
-        each = recipe.rows_per_step() or train.tokens_per_step * rows / data.train.tokens
+        train = recipe.train
         compiles = should_compile(recipe, choose_device(recipe.model.device), LEAST_STEPS_TO_COMPILE)
         changes: dict[str, Any] = {
-            # A step may hold less than the dial says, since packs are not quite full.
-            "epochs": float(math.ceil(1.5 * self.total * each / rows) + 1),
+            "epochs": self.enough_epochs(recipe, data),
             "most_steps": self.total,
             "profile": True,
             # A run of this length would not earn it back; the one that it stands for does.
@@ -81,6 +79,13 @@ class TrainBench:
             "checkpoint": train.checkpoint.model_copy(update={"save_steps": 0, "keep_best": 0, "load_best": False}),
         }  # fmt: skip
         return recipe.model_copy(update={"train": train.model_copy(update=changes)})
+
+    def enough_epochs(self, recipe: "Recipe", data: "DataReport") -> float:
+        """Passes over the rows that hold the steps at least: one may hold less than the dial says, since packs are not quite full."""
+        rows, tokens = data.train.rows_kept, data.train.tokens
+        # Of rows that are tokenized on the fly nobody knows the tokens; a row has two at least.
+        rows_per_step = recipe.rows_per_step() or recipe.train.tokens_per_step * rows / (tokens or 2 * rows)
+        return float(math.ceil(1.5 * self.total * rows_per_step / rows) + 1)
 
     def report(
         self, recipe: "Recipe", ground: Ground, trained: "TrainReport", *, first_seconds: float | None

@@ -37,7 +37,7 @@ def data_report(
 
     words, run = run_or_recipe(words, run)
     with (
-        open_data(words, run, Split.TRAIN, verb="data report") as opened,
+        open_data(words, run, Split.TRAIN, verb="data report", needs_tokens=True) as opened,
         listen_for_stop(StopFlag()) as stop,
     ):
         title = title_of(words, run)

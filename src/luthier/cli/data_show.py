@@ -1,14 +1,15 @@
 """`luthier data show`: what the model will learn, row by row or step by step, before a GPU is touched.
 
-Reads the token store and nothing else; only the raw row is read again from its file.
+Reads the rows as training does, from the token store or tokenized on the fly; only the raw row is read again from its file.
 """
 
 import enum
 import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from luthier.cli.row_facts import RowReader
     from luthier.cli.row_picture import Look, Pieces
     from luthier.config.recipe import Recipe
+    from luthier.encoding.on_the_fly import OnTheFlyRows
     from luthier.floor.rundir import RunDir
     from luthier.reports.data import DataReport, SplitCounts
     from luthier.tokens.store import TokenStore
+    from luthier.tokens.text_store import TextStore
 
 
 class Split(enum.StrEnum):
@@ -49,7 +52,7 @@ class Opened:
     recipe: "Recipe"
     report: "DataReport"
     split: Split
-    store: "TokenStore"
+    store: "TokenStore | OnTheFlyRows"
     counts: "SplitCounts"
     typed: str
 
@@ -114,9 +117,17 @@ def check_choice(choice: Choice, split: Split) -> None:
 
 @contextmanager
 def open_data(
-    words: Sequence[str] | None, run: str | None, split: Split, *, verb: str = "data show"
+    words: Sequence[str] | None,
+    run: str | None,
+    split: Split,
+    *,
+    verb: str = "data show",
+    needs_tokens: bool = False,
 ) -> Iterator[Opened]:
-    """The prepared rows that the command line means, prepared now if they are not; a temporary run is removed at the end."""
+    """The prepared rows that the command line means, prepared now if they are not; a temporary run is removed at the end.
+
+    Raises UsageError if the tokens of all rows are needed and training rows are tokenized on the fly.
+    """
     from luthier.cli.choose import need_recipe, recipe_of_run, shown_path, split_words
     from luthier.cli.output import tell
     from luthier.config.compose import load_recipe
@@ -132,12 +143,19 @@ def open_data(
         typed = shlex.join([*(words or ()), "--run", shown_path(run_dir)])
     for warning in resolved.warnings:
         tell(f"warning: {warning}")
+    if needs_tokens and resolved.recipe.data.tokenization == "on_the_fly":
+        raise _usage(
+            f"{verb} counts the tokens of all rows, and data.tokenization on_the_fly leaves them to the training",
+            f"Let it count them: luthier {verb} RECIPE data.tokenization=cached; or look at some: luthier data show {typed}",
+        )
     if run is not None and not words:
-        yield open_split(resolved.recipe, report_of_run(run_dir, resolved.recipe), split, typed)
+        with open_split(resolved.recipe, report_of_run(run_dir, resolved.recipe), split, typed) as opened:
+            yield opened
         return
     with tempfile.TemporaryDirectory(prefix="luthier-data-show-") as folder:
         report = _prepare(resolved.recipe, RunDir(Path(folder)))
-        yield open_split(resolved.recipe, report, split, typed)
+        with open_split(resolved.recipe, report, split, typed) as opened:
+            yield opened
 
 
 def report_of_run(run: "RunDir", recipe: "Recipe") -> "DataReport":
@@ -173,23 +191,30 @@ def _prepare(recipe: "Recipe", run: "RunDir") -> "DataReport":
         return prepare(recipe, run, listener=Screen(), stop=stop)
 
 
-def open_split(recipe: "Recipe", report: "DataReport", split: Split, typed: str) -> Opened:
-    """One of the two stores. Raises UsageError if there are no such rows, DataError (data-cache) if it is another's."""
+@contextmanager
+def open_split(recipe: "Recipe", report: "DataReport", split: Split, typed: str) -> Iterator[Opened]:
+    """The rows of one split. Raises UsageError if there are none, DataError (data-cache) if they are another's."""
+    from luthier.cli.screen import Screen
+    from luthier.encoding.open import training_rows
     from luthier.floor.errors import DataError
     from luthier.tokens.store import TokenStore
 
     counts = report.train if split is Split.TRAIN else report.validation
     if counts is None or not counts.rows_kept:
         raise _usage(f"there is no {split.value} row", "Give more rows, or look at data.validation_fraction.")
-    store = TokenStore.open(Path(report.store) / split.value)
-    if store.fingerprint != counts.fingerprint:
-        raise DataError(
-            "data-cache",
-            "the prepared tokens are not those that the report speaks of",
-            where=str(store.folder),
-            fix="Prepare them again: luthier prepare RECIPE --again",
-        )
-    return Opened(recipe, report, split, store, counts, typed)
+    with ExitStack() as stack:
+        if split is Split.TRAIN:
+            store = stack.enter_context(training_rows(recipe, report, listener=Screen()))
+        else:
+            store = TokenStore.open(Path(report.store) / split.value)
+        if store.fingerprint != counts.fingerprint:
+            raise DataError(
+                "data-cache",
+                "the prepared rows are not those that the report speaks of",
+                where=report.store,
+                fix="Prepare them again: luthier prepare RECIPE --again",
+            )
+        yield Opened(recipe, report, split, store, counts, typed)
 
 
 def shown_step(
@@ -232,21 +257,55 @@ def choose_rows(opened: Opened, choice: Choice) -> list[tuple[int, str]]:
         if choice.row >= store.rows:
             what = f"there is no row {choice.row}: {opened.split.value} has {store.rows} rows, counted from 0"
             raise _usage(what, f"The last one: luthier data show {opened.typed} --row {store.rows - 1}")
-        return [(choice.row, "")]
+        return [(row, "") for row in still_there(opened, [choice.row])]
     if choice.origin is not None:
-        return [(row, "") for row in rows_of_origin(opened, choice.origin)]
+        return [(row, "") for row in still_there(opened, rows_of_origin(opened, choice.origin))]
     drawn = permutation(store.rows, seed=opened.recipe.train.seed, epoch=0).tolist()
+    learnt = (row for row in drawn if not is_left_out(opened, row))
     if choice.sample is not None:
-        return [(row, "drawn by the seed") for row in drawn[: choice.sample]]
-    longest = int(store.lengths_N.argmax())
-    chosen = {0: "the first"}
-    chosen[longest] = "the first and the longest" if longest == 0 else "the longest"
-    other = next((row for row in drawn if row not in chosen), None)
+        return [(row, "drawn by the seed") for row in islice(learnt, choice.sample)]
+    first = next(row for row in range(store.rows) if not is_left_out(opened, row))
+    longest, length = longest_row(opened)
+    chosen = {first: "the first"}
+    if not is_left_out(opened, longest):
+        chosen[longest] = f"the first and the {length}" if longest == first else f"the {length}"
+    other = next((row for row in learnt if row not in chosen), None)
     return [*chosen.items(), *([(other, "drawn by the seed")] if other is not None else [])]
+
+
+def longest_row(opened: Opened) -> tuple[int, str]:
+    """The longest row, and in what it is: rows without tokens yet are measured by their texts."""
+    import numpy as np
+
+    from luthier.tokens.store import TokenStore
+
+    store = opened.store
+    if isinstance(store, TokenStore):
+        return int(store.lengths_N.argmax()), "longest"
+    return int(store.texts.bytes_of(np.arange(store.rows)).argmax()), "longest text"
+
+
+def is_left_out(opened: Opened, row: int) -> bool:
+    """Whether nothing of a row is left to learn from; in a token store there is no such row."""
+    from luthier.tokens.store import TokenStore
+
+    return not isinstance(opened.store, TokenStore) and opened.store.is_left_out(row)
+
+
+def still_there(opened: Opened, rows: Sequence[int]) -> Sequence[int]:
+    """The rows, if they are trained. Raises UsageError for one that is left out when it is tokenized."""
+    for row in rows:
+        if is_left_out(opened, row):
+            raise _usage(
+                f"nothing of {opened.store.origin(row)} is left to learn from: training leaves it out when it tokenizes it",
+                "Look at data.max_length and data.overlong; the training's report counts such rows.",
+            )
+    return rows
 
 
 def rows_of_origin(opened: Opened, origin: str) -> list[int]:
     """The rows that came from FILE:LINE or FILE#row N. Raises UsageError that says so if there are none."""
+    from luthier.data.cache import open_training
     from luthier.tokens.origin import split_origin
     from luthier.tokens.store import TokenStore
 
@@ -256,7 +315,7 @@ def rows_of_origin(opened: Opened, origin: str) -> list[int]:
         raise _usage(what, "For example: --origin data/train.jsonl:17")
     file, line = found
 
-    def found_in(store: "TokenStore") -> list[int]:
+    def found_in(store: "TokenStore | OnTheFlyRows | TextStore") -> list[int]:
         same = [source for source in store.sources if Path(source).resolve() == Path(file).resolve()]
         return [row for source in same for row in store.rows_of(source, line)]
 
@@ -265,8 +324,10 @@ def rows_of_origin(opened: Opened, origin: str) -> list[int]:
         return rows
     other = Split.VALIDATION if opened.split is Split.TRAIN else Split.TRAIN
     what = f"no row of {opened.split.value} came from {origin}"
-    if (opened.report.validation or other is Split.TRAIN) and found_in(
-        TokenStore.open(Path(opened.report.store) / other.value)
+    folder = Path(opened.report.store)
+    is_there = opened.report.validation or other is Split.TRAIN
+    if is_there and found_in(
+        open_training(folder) if other is Split.TRAIN else TokenStore.open(folder / other.value)
     ):
         raise _usage(what, f"It is in {other.value}: add --split {other.value}")
     raise _usage(what, "The line is not there, or was left out; the books say why: luthier prepare RECIPE")

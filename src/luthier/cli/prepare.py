@@ -99,7 +99,8 @@ def plan_text(plan: "PreparePlan") -> str:
         )
     elif plan.tokenizer is None:
         lines.append("tokens      not guessed: the tokenizer would be trained on the rows")
-    lines.append(f"tokens in   {plan.store}{', there already' if plan.is_prepared else ''}")
+    kept_in = "tokens in" if plan.tokenization == "cached" else "texts in"
+    lines.append(f"{kept_in:<12}{plan.store}{', there already' if plan.is_prepared else ''}")
     lines.append("Nothing was written: this was a dry run.")
     return "\n".join(lines)
 
@@ -110,7 +111,8 @@ def prepared_text(run: "RunDir", report: "DataReport") -> str:
     from luthier.cli.funnel import funnel_lines
     from luthier.cli.source_table import source_lines
 
-    lines = [f"run         {shown_path(run)}", f"tokens in   {report.store}"]
+    kept_in = "tokens in" if report.tokenization == "cached" else "texts in"
+    lines = [f"run         {shown_path(run)}", f"{kept_in:<12}{report.store}"]
     how = "taken as they are" if report.format == "tokens" else f"rendered by the {report.template} template"
     lines.append(f"rows        {report.format}, {how}")
     if report.cleaning is not None:
@@ -144,9 +146,9 @@ def cleaned_text(counts: "CleaningCounts", store: Path) -> list[str]:
 
 def split_text(counts: "SplitCounts") -> str:
     """`4,862 rows, 300,000 tokens, 120,000 of them trained; 3 truncated, 2 dropped (untrained 2)`."""
-    from luthier.floor.units import count_of
+    from luthier.reports.data import rows_and_tokens
 
-    text = f"{count_of(counts.rows_kept, 'row')}, {count_of(counts.tokens, 'token')}, {counts.trained_tokens:,} of them trained"
+    text = rows_and_tokens(counts)
     notes = []
     if counts.rows_truncated:
         notes.append(

@@ -10,7 +10,7 @@ from luthier.floor.files import sha256_of
 
 if TYPE_CHECKING:
     from luthier.text.token_text import TokenBytes
-    from luthier.tokens.store import TokenStore
+    from luthier.tokens.rows import TrainingRows
 
 UNCHANGED, CHANGED, GONE = "unchanged", "changed", "gone"
 
@@ -114,7 +114,7 @@ class RowReader:
 
     def __init__(
         self,
-        store: "TokenStore",
+        store: "TrainingRows",
         token_bytes: "TokenBytes",
         hashes: dict[str, str],
         *,

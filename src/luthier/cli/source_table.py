@@ -34,6 +34,10 @@ def _cells(name: str, counts: "SourceCounts") -> tuple[str, ...]:
         counts.rows_not_drawn,
         counts.rows_repeated,
         counts.train_rows,
-        counts.train_tokens,
     )
-    return (shown, f"{counts.weight:g}", *(f"{number:,}" for number in numbers), f"{counts.token_share:.1%}")
+    tokens = (
+        ("later", "")
+        if counts.token_share is None
+        else (f"{counts.train_tokens:,}", f"{counts.token_share:.1%}")
+    )
+    return (shown, f"{counts.weight:g}", *(f"{number:,}" for number in numbers), *tokens)

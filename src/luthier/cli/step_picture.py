@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from luthier.cli.row_facts import RowReader, Token
     from luthier.config.recipe import Recipe
     from luthier.tokens.row_order import RowOrder
-    from luthier.tokens.store import TokenStore
+    from luthier.tokens.rows import TrainingRows
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class ShownStep:
 
 
 def read_step(
-    number: int, order: "RowOrder", recipe: "Recipe", store: "TokenStore", reader: "RowReader"
+    number: int, order: "RowOrder", recipe: "Recipe", store: "TrainingRows", reader: "RowReader"
 ) -> ShownStep:
     """Step `number`, counted from 1 as in metrics.jsonl."""
     from luthier.tokens.pack import restarting_positions
@@ -82,7 +82,7 @@ def read_step(
     step = order.step(number - 1)
     packs = []
     for batch in step.micro_batches:
-        lengths = [int(store.lengths_N[row]) for row in batch]
+        lengths = [len(store.ids(row)) for row in batch]
         rows, start = [], 0
         for row, length in zip(batch, lengths, strict=True):
             rows.append(RowInPack(row, store.origin(row), start, reader.tokens(row)))

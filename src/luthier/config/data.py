@@ -96,6 +96,8 @@ class DataConfig(Section):
     """The most tokens of a row."""
     overlong: Literal["auto", "truncate", "truncate_left", "drop", "split", "error"] = "auto"
     """What happens to a row longer than `max_length`: cut at its end or (`truncate_left`) its beginning, left out, cut into several rows (rows of text or tokens), or refused. `auto` cuts at the end, unless more than 1 % of the trained tokens would be lost: then it refuses and tells what each choice costs."""
+    tokenization: Literal["cached", "on_the_fly"] = "cached"
+    """When training rows become tokens. `cached`: all before training, and their tokens are kept. `on_the_fly`: as training reaches them, and only their texts are kept, so that training starts soon; it cannot split rows, and with `train.tokens_per_step` needs `train.most_steps`."""
     clean: CleanConfig = CleanConfig()
     """Cleaning the rows before they are split and rendered."""
     dedup: DedupConfig = DedupConfig()

@@ -1,6 +1,7 @@
 """Keep prepared tokens under a name made of everything they depend on, so that they are found again or made anew.
 
 <cache>/<key>/{train,validation}/   token stores
+<cache>/<key>/train-texts/          instead of train/ where training rows are tokenized on the fly
 <cache>/<key>/tokenizer/            only where the tokenizer was trained on the rows
 <cache>/<key>/cleaning/             only where cleaning is on: the rows it left out, samples of its edits
 <cache>/<key>/dropped.jsonl         every row that went, and what was cut off the others
@@ -17,9 +18,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from luthier.encoding.prepared_folder import TEXTS
 from luthier.floor.errors import DataError, ModelError, UsageError
 from luthier.floor.files import TEMPORARY_PREFIX, disk_faults, publish_folder
 from luthier.floor.log import Listener
@@ -28,6 +31,7 @@ from luthier.reports.data import CleaningCounts, SourceCounts, SplitCounts
 from luthier.reports.leaks import LeakFindings
 from luthier.reports.ledger import StageBooks, check_ledger
 from luthier.tokens.store import TokenStore
+from luthier.tokens.text_store import TextStore
 
 PREPARED = "prepared.json"
 KEY_CHARACTERS = 32
@@ -48,6 +52,7 @@ class Prepared(BaseModel):
     leaks: LeakFindings | None = None
     ledger: list[StageBooks]
     """Every stage up to the stores; how they are packed is the run's."""
+    tokenization: Literal["cached", "on_the_fly"] = "cached"
 
 
 def make_key(parts: dict[str, object]) -> str:
@@ -64,13 +69,20 @@ def read_prepared(folder: Path) -> Prepared:
     check_ledger(prepared.ledger)
     for split, counts in (("train", prepared.train), ("validation", prepared.validation)):
         if counts:
-            store = TokenStore.open(folder / split)
+            store = open_training(folder) if split == "train" else TokenStore.open(folder / split)
             store.verify()
             if store.fingerprint != counts.fingerprint:
                 raise DataError(
-                    "data-cache", f"{split} holds other tokens than {PREPARED} says", where=str(folder)
+                    "data-cache", f"{split} holds other rows than {PREPARED} says", where=str(folder)
                 )
     return prepared
+
+
+def open_training(folder: Path) -> TokenStore | TextStore:
+    """The training rows of a prepared folder; raises DataError (data-cache) if they are damaged."""
+    if (folder / TEXTS).is_dir():
+        return TextStore.open(folder / TEXTS)
+    return TokenStore.open(folder / "train")
 
 
 @contextmanager

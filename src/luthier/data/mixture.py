@@ -7,6 +7,7 @@ the rows say alone: adding, removing or moving other rows changes nothing. Valid
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +17,13 @@ from luthier.reports.ledger import Account
 from luthier.text.rows import Row
 from luthier.tokens.origin import file_of, split_origin
 from luthier.tokens.store import TokenStore
+from luthier.tokens.text_store import TextStore
 
 BITS = 64
 # Apart from the split's hash, so that the rows set apart are a fair share of those that are drawn.
 SALT = b"luthier-mixture"
 NOT_DRAWN = "not drawn by the weight of its source"
+TOKENS_TOLD = ("train_tokens", "train_trained_tokens", "token_share")
 
 
 @dataclass
@@ -61,14 +64,24 @@ class Mixture:
         dropped = {NOT_DRAWN: not_drawn} if not_drawn else {}
         return Account(came_in=came_in, added=added, kept=came_in + added - not_drawn, dropped=dropped)
 
-    def counts(self, train: TokenStore) -> dict[str, SourceCounts]:
+    def counts(self, train: TokenStore | TextStore) -> dict[str, SourceCounts]:
         """The books as a report holds them, by the names of the sources; tokens are those of the finished training store."""
         numbers_S = np.asarray([self._number_of[file_of(name)] for name in train.sources], dtype=np.int64)
         part_N = numbers_S[train.source_numbers_N]
-        sums = [
-            np.bincount(part_N, weights=values_N, minlength=len(self._sources)).astype(np.int64).tolist()
-            for values_N in (None, train.lengths_N, train.trained_counts_N)
-        ]
+
+        def sums(values_N: np.ndarray | None) -> list[int]:
+            found = np.bincount(part_N, weights=values_N, minlength=len(self._sources))
+            return [int(each) for each in found]
+
+        rows = sums(None)
+        counted: list[dict[str, Any]] = [dict.fromkeys(TOKENS_TOLD) for _ in self._sources]
+        if isinstance(train, TokenStore):
+            tokens, trained = sums(train.lengths_N), sums(train.trained_counts_N)
+            shares = [each / max(train.tokens, 1) for each in tokens]
+            counted = [
+                dict(zip(TOKENS_TOLD, told, strict=True))
+                for told in zip(tokens, trained, shares, strict=True)
+            ]
         return {
             source.name: SourceCounts(
                 weight=source.weight,
@@ -76,12 +89,10 @@ class Mixture:
                 rows_in=books.rows_in,
                 rows_not_drawn=books.rows_not_drawn,
                 rows_repeated=books.rows_repeated,
-                train_rows=rows,
-                train_tokens=tokens,
-                train_trained_tokens=trained,
-                token_share=tokens / max(train.tokens, 1),
+                train_rows=rows[number],
+                **counted[number],
             )
-            for source, books, rows, tokens, trained in zip(self._sources, self._books, *sums, strict=True)
+            for number, (source, books) in enumerate(zip(self._sources, self._books, strict=True))
         }
 
     def _number(self, origin: str) -> int:

@@ -10,10 +10,10 @@ import numpy as np
 from luthier.encoding.books import CONTROL_TEXT, PADDING, Books, Loss, sort_out_empty
 from luthier.encoding.costs import CAN_SPLIT, Costs
 from luthier.encoding.dropped import DroppedRows
-from luthier.encoding.limit import FittedBlock, Policy, fit_block
+from luthier.encoding.limit import FittedBlock, applied_policy, fit_block, note_too_long
 from luthier.reports.data import SplitCounts
-from luthier.reports.ledger import SplitName, Stage
-from luthier.text.problems import LineFault, Problems
+from luthier.reports.ledger import SplitName, Stage, StageBooks
+from luthier.text.problems import Problems
 from luthier.text.rows import Row
 from luthier.tokens.store import StoreWriter, TokenStore
 
@@ -74,6 +74,10 @@ class SplitStore:
         """The books, once the store is written."""
         return self.books.close(TokenStore.open(self._folder).fingerprint)
 
+    def ledger(self) -> list[StageBooks]:
+        """The stages that the rows of the split went through."""
+        return self.books.ledger(self._name)
+
     def _begin_block(self) -> None:
         self._job.stop.check(INTERRUPTED, fix="Repeat the command.")
         rows, empty = sort_out_empty(self._rows)
@@ -128,18 +132,11 @@ class SplitStore:
     def _fit(self, rows: list[Row], block: "RenderedBlock") -> None:
         self.books.longest_row_tokens = max(self.books.longest_row_tokens, int(block.lengths_N.max()))
         self.costs.add(block)
-        chosen = self._job.config.overlong
-        if chosen == "error":
-            self._note_too_long(rows, block)
-        policy: Policy = "truncate" if chosen == "auto" or chosen == "error" else chosen
-        self._keep(rows, block, fit_block(block, max_length=self._job.config.max_length, policy=policy))
-
-    def _note_too_long(self, rows: list[Row], block: "RenderedBlock") -> None:
-        limit = self._job.config.max_length
-        for number in np.flatnonzero(block.lengths_N > limit):
-            what = f"{block.lengths_N[number]} tokens, more than data.max_length {limit}"
-            fix = f"Raise data.max_length (at most {self.books.longest_row_tokens} so far), or set data.overlong=truncate."
-            self._too_long.add(rows[number].origin, LineFault("data-long", what, fix=fix))
+        config, longest = self._job.config, self.books.longest_row_tokens
+        if config.overlong == "error":
+            note_too_long(self._too_long, rows, block, max_length=config.max_length, longest=longest)
+        policy = applied_policy(config.overlong)
+        self._keep(rows, block, fit_block(block, max_length=config.max_length, policy=policy))
 
     def _keep(self, rows: list[Row], block: "RenderedBlock", fitted: FittedBlock) -> None:
         origins = [rows[number].origin for number in fitted.rows_M]

@@ -25,16 +25,18 @@ from luthier.data.leak_check import leaks_key, warn_of
 from luthier.data.repeats import dedup_key
 from luthier.data.sources import Sources, check_nothing_is_fetched, find_sources
 from luthier.data.steps import steps_of
-from luthier.data.tokenizer import check_ids_fit_model, find_tokenizer, train_on_rows
+from luthier.data.tokenizer import find_tokenizer, train_on_rows
 from luthier.encoding.costs import CAN_SPLIT
 from luthier.encoding.dropped import DROPPED
+from luthier.encoding.ids import check_largest_id, embeddings_of
+from luthier.encoding.prepared_folder import PREPARATION_VERSION
 from luthier.floor.errors import DataError, RecipeError, UsageError
 from luthier.floor.files import write_json
 from luthier.floor.log import Listener, Silent
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag
 from luthier.floor.units import count_of
-from luthier.reports.data import DataReport, PreparePlan, TokensGuessed
+from luthier.reports.data import DataReport, PreparePlan, TokensGuessed, rows_and_tokens
 from luthier.reports.ledger import StageBooks, check_ledger
 from luthier.reports.provenance import gather_provenance
 from luthier.text.readers.compressed import guess_unpacked_bytes
@@ -46,10 +48,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from luthier.data.foresee import Foreseen
+    from luthier.data.text_split import ForLater
     from luthier.text.render import Template
-
-# Part of every key: raise it when the same rows and settings shall give other tokens than before.
-PREPARATION_VERSION = 4
 
 
 def prepare(
@@ -87,6 +87,7 @@ def prepare(
         seconds=time.perf_counter() - started,
         provenance=gather_provenance(),
         store=str(folder),
+        tokenization=prepared.tokenization,
         tokenizer=str(tokenizer_folder or folder / "tokenizer"),
         template=template,
         format=sources.kind,
@@ -134,6 +135,7 @@ def foresee(recipe: Recipe, *, listener: Listener | None = None, stop: StopFlag 
         steps=steps_of(recipe.data),
         guessed=_guess(recipe, train, template, tokenizer_folder) if tokenizer_folder else None,
         store=str(folder),
+        tokenization=recipe.data.tokenization,
         is_prepared=_find_prepared(folder, listener) is not None,
     )
 
@@ -159,7 +161,9 @@ def _find_sources(recipe: Recipe, listener: Listener) -> Sources:
 
 
 def _whole_ledger(prepared: Prepared, recipe: Recipe, folder: Path) -> list[StageBooks]:
-    """With how the recipe packs the first epoch: the packs are the run's, the tokens are not."""
+    """With how the recipe packs the first epoch: the packs are the run's, the tokens are not. On the fly they come later."""
+    if prepared.tokenization == "on_the_fly":
+        return prepared.ledger
     one_epoch = recipe.train.model_copy(update={"epochs": 1.0, "most_steps": None})
     store = TokenStore.open(folder / "train")
     order = RowOrder(store.lengths, recipe.model_copy(update={"train": one_epoch}))
@@ -188,6 +192,7 @@ def _check_tokens(recipe: Recipe) -> None:
         "data.leaks": bool(data.leaks.suites) or data.leaks.validation,
         "data.dedup.kind=semantic": data.dedup.kind == "semantic",
         "method.vocabulary_size": isinstance(recipe.method, ScratchMethod) and not recipe.method.tokenizer,
+        "data.tokenization=on_the_fly": data.tokenization == "on_the_fly",
     }
     needing = [key for key, is_given in is_on.items() if is_given]
     if not needing:
@@ -231,6 +236,7 @@ def _key_parts(
         "overlong": data.overlong,
         "tokenizer": tokenizer,
         **({"cleaning": cleaning} if cleaning else {}),
+        **({"tokenization": data.tokenization} if data.tokenization != "cached" else {}),
         **dedup_key(data.dedup),
         **leaks_key(data.leaks),
         **({"sources": mixed} if (mixed := sources.key()) else {}),
@@ -292,6 +298,7 @@ def _prepare(
                 vocabulary_size=vocabulary_size(tokenizer),
                 listener=listener,
                 stop=stop,
+                later=_for_later(recipe, template, tokenizer, tokenizer_folder),
             )
             prepared = write_stores(job, temporary)
         if journal.found:
@@ -299,10 +306,28 @@ def _prepare(
                 f"data: went on with {journal.found} blocks of rows tokenized before an interruption"
             )
         _check_something_is_learnt(prepared)
-        if tokenizer_folder:
-            check_ids_fit_model(recipe, TokenStore.open(temporary / "train"), tokenizer_folder)
+        if tokenizer_folder and prepared.tokenization == "cached":
+            largest_id = TokenStore.open(temporary / "train").largest_id
+            embeddings = embeddings_of(recipe, tokenizer_folder)
+            check_largest_id(largest_id, embeddings, where=str(tokenizer_folder))
         write_json(temporary / PREPARED, prepared.model_dump(mode="json"))
     return prepared
+
+
+def _for_later(
+    recipe: Recipe,
+    template: "Template",
+    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer_folder: Path | None,
+) -> "ForLater | None":
+    """What training rows are kept with if they are tokenized on the fly."""
+    from luthier.data.text_split import ForLater
+    from luthier.encoding.open import made_for
+
+    if recipe.data.tokenization == "cached":
+        return None
+    embeddings = embeddings_of(recipe, tokenizer_folder) if tokenizer_folder else None
+    return ForLater(made_for(recipe, template, tokenizer), embeddings)
 
 
 def _check_something_is_learnt(prepared: Prepared) -> None:
@@ -339,9 +364,7 @@ def _tell(prepared: Prepared, was_cached: bool, listener: Listener) -> None:
         if counts is None:
             continue
         source = "found prepared" if was_cached else "prepared"
-        listener.say(
-            f"data: {name}: {count_of(counts.rows_kept, 'row')}, {count_of(counts.tokens, 'token')}, {counts.trained_tokens:,} of them trained; {source}"
-        )
+        listener.say(f"data: {name}: {rows_and_tokens(counts)}; {source}")
         for reason, rows in counts.dropped.items():
             listener.warn(f"data: {name}: {rows:,} of {count_of(counts.rows_in, 'row')} left out: {reason}")
         if counts.rows_truncated:

@@ -25,4 +25,6 @@ def _steps(data: DataConfig) -> Iterator[str]:
     weights = [f"{each.name or each.path} {each.weight:g} times" for each in data.sources if each.weight != 1]
     if weights:
         yield f"weigh: {', '.join(weights)}"
+    if data.tokenization == "on_the_fly":
+        yield "keep the texts of training rows; training tokenizes them as it reaches them"
     yield f"rows beyond {data.max_length:,} tokens: {data.overlong}"

@@ -11,13 +11,11 @@ from luthier.data.clean.presets import make_filters
 from luthier.data.repeats import Repeats
 from luthier.data.sides import cleaned_again, cleaned_validation, sides_of
 from luthier.data.sources import Sources
-from luthier.floor.errors import ModelError
 from luthier.floor.files import disk_faults
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 from luthier.knowledge.model_folder import check_model_folder, find_model
 from luthier.text.rows import Row
-from luthier.tokens.store import TokenStore
 
 ROWS_BETWEEN_LOOKS = 256
 
@@ -75,17 +73,3 @@ def _training_texts(
 def texts_of(row: Row) -> list[str]:
     """The texts that a row says, none of them empty."""
     return [text for text in row.texts() if text]
-
-
-def check_ids_fit_model(recipe: Recipe, store: TokenStore, tokenizer_folder: Path) -> None:
-    """Raise ModelError (mdl-tokenizer) if the rows hold an id for which the base model has no embedding."""
-    if isinstance(recipe.method, ScratchMethod):
-        return
-    embeddings = check_model_folder(tokenizer_folder).config.get("vocab_size")
-    if isinstance(embeddings, int) and store.largest_id >= embeddings:
-        raise ModelError(
-            "mdl-tokenizer",
-            f"the tokenizer gives the id {store.largest_id}, and the model has embeddings for {embeddings} ids",
-            where=str(tokenizer_folder),
-            fix="Use the tokenizer that was published with the model.",
-        )

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.config.data import DataConfig
-from luthier.data.cache import Prepared
+from luthier.data.cache import Prepared, open_training
 from luthier.data.clean.cleaner import open_cleaner
 from luthier.data.clean.filter import Dropped, Filter
 from luthier.data.pipeline import Pipeline
 from luthier.data.sources import Sources
 from luthier.data.split_store import SplitStore, count_characters
+from luthier.data.text_split import ForLater, TextSplit
 from luthier.encoding.dropped import DroppedRows
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
@@ -25,7 +26,6 @@ from luthier.reports.ledger import check_ledger
 from luthier.text.readers.compressed import guess_unpacked_bytes
 from luthier.text.render import Renderer
 from luthier.text.rows import Row
-from luthier.tokens.store import TokenStore
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,25 @@ class Job:
     vocabulary_size: int
     listener: Listener
     stop: StopFlag
+    later: ForLater | None = None
+    """Given where training rows are kept as texts and tokenized on the fly."""
 
 
 def write_stores(job: Job, folder: Path) -> Prepared:
-    """Write the stores `train` and, if it has rows, `validation` below `folder`, and beside them what was left out.
+    """Write the stores of both splits below `folder`, and beside them what was left out.
+
+    Training rows that are tokenized on the fly become a text store, all others token stores.
 
     Raises DataError listing the rows that cannot be used, EnvironmentFault if the disk is full.
     """
     unused: Counter[str] = Counter(job.sources.unread_columns)
     with ExitStack() as stack:
         dropped = stack.enter_context(DroppedRows(folder))
-        train = stack.enter_context(SplitStore(job, folder, "train", dropped))
+        train: SplitStore | TextSplit
+        if job.later:
+            train = stack.enter_context(TextSplit(job, job.later, folder, dropped))
+        else:
+            train = stack.enter_context(SplitStore(job, folder, "train", dropped))
         validation = stack.enter_context(SplitStore(job, folder, "validation", dropped))
         cleaner = stack.enter_context(
             open_cleaner(job.filters, folder, job.stop, on_drop=_noting_in(dropped))
@@ -65,9 +73,11 @@ def write_stores(job: Job, folder: Path) -> Prepared:
         validation.flush()
         progress.end()
         leaks = rows.leaks.findings()
+    if isinstance(train, TextSplit) and train.books.rendered.rows.kept:
+        train.judge_sample()
     has_validation = validation.books.rendered.rows.came_in > 0
-    ledger = [*rows.ledger(), *train.books.ledger("train")]
-    ledger += validation.books.ledger("validation") if has_validation else []
+    ledger = [*rows.ledger(), *train.ledger()]
+    ledger += validation.ledger() if has_validation else []
     check_ledger(ledger)
     return Prepared(
         train=train.counts(),
@@ -76,7 +86,8 @@ def write_stores(job: Job, folder: Path) -> Prepared:
         cleaning=cleaner.counts(),
         leaks=leaks,
         ledger=ledger,
-        sources=rows.mixture.counts(TokenStore.open(folder / "train")),
+        sources=rows.mixture.counts(open_training(folder)),
+        tokenization="on_the_fly" if job.later else "cached",
     )
 
 

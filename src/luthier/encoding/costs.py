@@ -97,8 +97,11 @@ class Costs:
             f"data.max_length={length:<11} cuts less at the end: {percent(share)} of the trained tokens lost",
         ]
 
-    def refuse_if_much_is_lost(self) -> None:
-        """Raise DataError (data-long) with the price of every choice, if cutting unasked would lose too much."""
+    def refuse_if_much_is_lost(self, of: str = "") -> None:
+        """Raise DataError (data-long) with the price of every choice, if cutting unasked would lose too much.
+
+        `of` says which rows were counted, where it is not all of them.
+        """
         share = self.share("truncate")
         if share <= MOST_LOST_UNASKED:
             return
@@ -106,7 +109,7 @@ class Costs:
         length, _ = self.enough_length()
         raise DataError(
             "data-long",
-            f"{percent(share)} of the trained tokens ({lost:,} of {self.trained_tokens:,}) lie beyond data.max_length "
+            f"{percent(share)} of the trained tokens{f' of {of}' if of else ''} ({lost:,} of {self.trained_tokens:,}) lie beyond data.max_length "
             f"{self.max_length}: {count_of(self.rows_too_long, 'row')} {'is' if self.rows_too_long == 1 else 'are'} longer",
             where="data.max_length",
             problems=self.lines(),

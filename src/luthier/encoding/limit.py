@@ -4,7 +4,7 @@ Works on whole blocks with numpy. Axes: N rows in, M rows out, T tokens end to e
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,11 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from luthier.encoding.books import BEYOND, FIRST_OF_PIECE, NO_TRAINED_TOKEN, TOO_LONG, Loss
+from luthier.text.problems import LineFault, Problems
+from luthier.text.row import Row
 
 if TYPE_CHECKING:
     from luthier.text.render import RenderedBlock
 
 Policy = Literal["truncate", "truncate_left", "drop", "split"]
+Overlong = Literal["auto", "error"] | Policy
 POLICIES: tuple[Policy, ...] = ("truncate", "truncate_left", "drop", "split")
 
 Flags = npt.NDArray[np.bool_]
@@ -43,6 +46,21 @@ class FittedBlock:
     def dropped(self) -> Counter[str]:
         """Rows left out, by reason."""
         return Counter(loss.reason for loss in self.losses if not loss.is_row_kept)
+
+
+def applied_policy(overlong: Overlong) -> Policy:
+    """What is done to long rows: `auto` and `error` refuse them elsewhere, and cut the others as `truncate` does."""
+    return "truncate" if overlong == "auto" or overlong == "error" else overlong
+
+
+def note_too_long(
+    problems: Problems, rows: Sequence[Row], block: "RenderedBlock", *, max_length: int, longest: int
+) -> None:
+    """Keep a fault (data-long) for every row beyond `max_length`; `longest` is that of the rows seen so far."""
+    for number in np.flatnonzero(block.lengths_N > max_length).tolist():
+        what = f"{block.lengths_N[number]} tokens, more than data.max_length {max_length}"
+        fix = f"Raise data.max_length (at most {longest} so far), or set data.overlong=truncate."
+        problems.add(rows[number].origin, LineFault("data-long", what, fix=fix))
 
 
 def fit_block(block: "RenderedBlock", *, max_length: int, policy: Policy) -> FittedBlock:

@@ -1,28 +1,43 @@
 """What the data stage leaves for training and evaluation."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from luthier.floor.units import count_of
 from luthier.reports.base import Report
 from luthier.reports.leaks import LeakFindings
 from luthier.reports.ledger import StageBooks
 
 
 class SplitCounts(BaseModel):
-    """The books of one split: rows_in = rows_kept + the sum of dropped (split rows add to rows_kept and to rows_added)."""
+    """The books of one split: rows_in = rows_kept + the sum of dropped (split rows add to rows_kept and to rows_added).
+
+    What only tokens tell is None where rows are tokenized on the fly: the report of the training has it. rows_kept are those
+    handed to training then.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows_in: int
     rows_kept: int
     rows_added_by_splitting: int
-    rows_truncated: int
+    rows_truncated: int | None
     dropped: dict[str, int]
-    tokens: int
-    trained_tokens: int
-    trained_tokens_lost: int
-    longest_row_tokens: int
+    tokens: int | None
+    trained_tokens: int | None
+    trained_tokens_lost: int | None
+    longest_row_tokens: int | None
     fingerprint: str
-    """Hash of the ids and masks of every row, in order."""
+    """Hash of the ids and masks of every row, in order; on the fly of the texts and of all that decides their tokens."""
+
+
+def rows_and_tokens(counts: SplitCounts) -> str:
+    """`4,862 rows, 300,000 tokens, 120,000 of them trained`; rows that are tokenized on the fly have no tokens yet."""
+    rows = count_of(counts.rows_kept, "row")
+    if counts.tokens is None:
+        return f"{rows}, tokenized as training reaches them"
+    return f"{rows}, {count_of(counts.tokens, 'token')}, {counts.trained_tokens:,} of them trained"
 
 
 class FilterCounts(BaseModel):
@@ -69,9 +84,10 @@ class SourceCounts(BaseModel):
     """Copies beyond the first."""
     train_rows: int
     """Rows in the training store."""
-    train_tokens: int
-    train_trained_tokens: int
-    token_share: float
+    train_tokens: int | None
+    """None where rows are tokenized on the fly; so are the next two."""
+    train_trained_tokens: int | None
+    token_share: float | None
     """Of the training tokens of all sources."""
 
 
@@ -79,7 +95,9 @@ class DataReport(Report):
     """Prepared tokens: where, how many, what was left out."""
 
     store: str
-    """The folder with the token stores `train` and, if there are rows, `validation`."""
+    """The folder with the token stores `train` and, if there are rows, `validation`; on the fly `train-texts` for `train`."""
+    tokenization: Literal["cached", "on_the_fly"] = "cached"
+    """When training rows become tokens."""
     tokenizer: str
     """A folder from which the tokenizer that made the tokens can be loaded."""
     template: str
@@ -137,6 +155,8 @@ class PreparePlan(BaseModel):
     guessed: TokensGuessed | None
     """Of all rows as they are read; null without a tokenizer."""
     store: str
-    """The folder of the tokens."""
+    """The folder of the tokens, or of the texts."""
+    tokenization: Literal["cached", "on_the_fly"]
+    """When training rows would become tokens."""
     is_prepared: bool
     """Whether it is there already: then nothing would be tokenized."""

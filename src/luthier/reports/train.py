@@ -1,8 +1,9 @@
 """What training leaves for evaluation and merging."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from luthier.reports.base import Report
+from luthier.reports.ledger import StageBooks
 
 
 class BestCheckpoint(BaseModel):
@@ -41,3 +42,8 @@ class TrainReport(Report):
     """The base model as the recipe names it."""
     base_fingerprint: str
     """Hash of the base's config and weights' headers, so that a merge can refuse another base."""
+    ledger: list[StageBooks] = Field(default_factory=list)
+    """What became of the training rows when they were tokenized on the fly, counted as training went; empty where the data
+    report has it."""
+    dropped_file: str | None = None
+    """JSON lines: the rows of that ledger that were left out or lost tokens."""

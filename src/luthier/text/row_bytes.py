@@ -29,9 +29,9 @@ def row_bytes(row: Row) -> bytes:
 
 def row_of(content: bytes, origin: str) -> Row:
     """The inverse of `row_bytes`."""
-    said = json.loads(content.decode("utf-8", "surrogatepass"))
-    talks = {name: tuple(map(_message, said.pop(name))) for name in CONVERSATIONS if name in said}
-    return Row(origin=origin, **said, **talks)
+    said: dict[str, Any] = json.loads(content.decode("utf-8", "surrogatepass"))
+    said |= {name: tuple(map(_message, said[name])) for name in CONVERSATIONS if name in said}
+    return Row(origin=origin, **said)
 
 
 def _told(message: Message) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from luthier.tokens.store import TokenStore
+from luthier.tokens.rows import TrainingRows
 
 
-def prompt_of(store: TokenStore, row: int) -> list[int]:
+def prompt_of(store: TrainingRows, row: int) -> list[int]:
     """The ids before the first trained token; a text row is started by its first eighth."""
     trained = store.trained(row)
     first = int(np.argmax(trained)) if trained.any() else len(trained)

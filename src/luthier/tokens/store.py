@@ -126,6 +126,11 @@ class TokenStore(FlatStore):
         """The rows' lengths, as their order asks for them."""
         return KnownLengths(self.lengths_N)
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row; 0 if there is none."""
+        return int(self.lengths_N.max(initial=0))
+
     def ids(self, row: int) -> Array:
         """The token ids of a row: a view into the file, not to be written to."""
         return self._ids[self._offsets[row] : self._offsets[row + 1]]

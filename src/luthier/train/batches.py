@@ -19,7 +19,7 @@ from torch import Tensor
 
 from luthier.modelling.attention import SEGMENTS, VARLEN, plan_segments
 from luthier.tokens.pack import restarting_positions
-from luthier.tokens.store import TokenStore
+from luthier.tokens.rows import TrainingRows
 
 ROWS_NAMED = 8
 
@@ -44,7 +44,7 @@ class MicroBatch:
         return len(self.targets_N)
 
 
-def count_targets(store: TokenStore, row: int) -> int:
+def count_targets(store: TrainingRows, row: int) -> int:
     """Trained tokens of a row that something precedes: the first token of a row is never predicted."""
     return int(store.trained(row)[1:].sum())
 
@@ -53,7 +53,7 @@ def count_targets(store: TokenStore, row: int) -> int:
 class BatchMaker:
     """Turns row numbers into a MicroBatch on the device."""
 
-    store: TokenStore
+    store: TrainingRows
     device: torch.device
     attention: str
     is_packed: bool
@@ -62,6 +62,8 @@ class BatchMaker:
     """Pad packs (varlen layout) or padded rows to this length; 0 leaves packs as they are and pads rows to the longest."""
     fixed_segments: int = 0
     """Length of the segment table in the varlen layout."""
+    may_grow: bool = False
+    """Whether a pack may hold more rows than the table has room for; it gets a longer one then."""
     most_row_tokens: int = 0
     """Bound of a segment's length, a constant for the kernel."""
 
@@ -76,9 +78,10 @@ class BatchMaker:
         return f"rows {origins}{more}"
 
     def _packed(self, rows: list[int]) -> MicroBatch:
-        lengths = [int(self.store.lengths_N[row]) for row in rows]
+        ids_of_rows = [self.store.ids(row) for row in rows]
+        lengths = [len(each) for each in ids_of_rows]
         tokens = sum(lengths)
-        ids = np.concatenate([self.store.ids(row) for row in rows]).astype(np.int64)
+        ids = np.concatenate(ids_of_rows).astype(np.int64)
         targets_at = _targets_at([self.store.trained(row) for row in rows])
         segment_lengths = list(lengths)
         if self.fixed_tokens > tokens:
@@ -108,13 +111,13 @@ class BatchMaker:
         return {}
 
     def _padded(self, rows: list[int]) -> MicroBatch:
-        longest = max(self.fixed_tokens, *(int(self.store.lengths_N[row]) for row in rows))
+        ids_of_rows = [self.store.ids(row) for row in rows]
+        longest = max(self.fixed_tokens, *map(len, ids_of_rows))
         ids = np.full((len(rows), longest), self.pad_id, dtype=np.int64)
         trained = np.zeros((len(rows), longest), dtype=bool)
-        for index, row in enumerate(rows):
-            length = int(self.store.lengths_N[row])
-            ids[index, :length] = self.store.ids(row)
-            trained[index, 1:length] = self.store.trained(row)[1:]
+        for index, row_ids in enumerate(ids_of_rows):
+            ids[index, : len(row_ids)] = row_ids
+            trained[index, 1 : len(row_ids)] = self.store.trained(rows[index])[1:]
         targets_at = np.flatnonzero(trained)
         positions = np.tile(np.arange(longest), (len(rows), 1))
         return MicroBatch(
@@ -122,7 +125,7 @@ class BatchMaker:
             position_ids_BT=self._put(positions),
             keep_N=self._put(targets_at - 1),
             targets_N=self._put(ids.ravel()[targets_at]),
-            tokens=int(sum(int(self.store.lengths_N[row]) for row in rows)),
+            tokens=sum(map(len, ids_of_rows)),
             rows=tuple(rows),
         )
 

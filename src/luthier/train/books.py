@@ -1,20 +1,81 @@
 """Refuse to train on data whose books do not balance, or whose tokens are not those that the books speak of."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from luthier.config.recipe import Recipe
+from luthier.encoding.books import BEYOND
+from luthier.encoding.dropped import DroppedRows
+from luthier.encoding.on_the_fly import OnTheFlyRows
+from luthier.encoding.outcomes import IS_KEPT, REASONS
+from luthier.floor.errors import DataError
 from luthier.reports.data import DataReport
 from luthier.reports.ledger import Account, StageBooks, check_ledger, unbalanced
 from luthier.tokens.epoch import packed_books
 from luthier.tokens.row_order import RowOrder
 from luthier.tokens.store import TokenStore
 
+if TYPE_CHECKING:
+    from luthier.train.loop import Job
 
-def balanced_order(recipe: Recipe, report: DataReport, store: TokenStore) -> RowOrder:
-    """The steps of a run over a store whose books balance; raises DataError (data-books) if they do not."""
-    order = RowOrder(store.lengths, recipe)
-    check_books(report, store, order)
+
+# In the train stage's folder of a run: what became of rows that are tokenized on the fly.
+OUTCOMES = "outcomes.bin"
+
+
+def balanced_order(recipe: Recipe, report: DataReport, rows: TokenStore | OnTheFlyRows) -> RowOrder:
+    """The steps of a run over rows whose books balance.
+
+    Raises DataError: data-books if they do not, data-untrained if no token carries loss.
+    """
+    order = RowOrder(rows.lengths, recipe)
+    if isinstance(rows, OnTheFlyRows):
+        check_row_books(report, rows)
+        return order
+    if rows.trained_tokens == 0:
+        raise DataError(
+            "data-untrained",
+            "no token of the training rows carries loss",
+            where=str(rows.folder),
+            fix="Look at what was prepared: luthier prepare RECIPE --again",
+        )
+    check_books(report, rows, order)
     return order
+
+
+def check_row_books(report: DataReport, rows: OnTheFlyRows) -> None:
+    """Raise DataError (data-books) if rows went astray before there are tokens to count."""
+    check_ledger(report.ledger)
+    rendered = next(
+        (each for each in report.ledger if (each.stage, each.split) == ("rendered", "train")), None
+    )
+    kept = rendered.rows.kept if rendered else 0
+    if kept != rows.rows:
+        raise unbalanced(
+            [f"the books say that {kept:,} rows were kept for training, and the store holds {rows.rows:,}"]
+        )
+
+
+def close_books(job: "Job", rows: OnTheFlyRows, steps: int) -> StageBooks:
+    """What became of rows that so many steps reached, and which lost something: written to dropped.jsonl beside the report."""
+    outcomes = rows.outcomes
+    is_reached_N = job.order.reached(steps) | outcomes.is_left_out_N()
+    with DroppedRows(job.run.stage("train")) as dropped:
+        for row in outcomes.not_whole(is_reached_N).tolist():
+            state, (tokens, trained) = outcomes.state(row), outcomes.lost(row)
+            dropped.write(
+                "fitted",
+                REASONS.get(state, BEYOND),
+                rows.origin(row),
+                split="train",
+                is_kept=state == IS_KEPT,
+                tokens=tokens,
+                trained_tokens=trained,
+            )
+    books = outcomes.tally(is_reached_N).close("fitted", "train")
+    if faults := list(books.faults()):
+        raise unbalanced(faults)
+    return books
 
 
 def check_books(report: DataReport, store: TokenStore, order: RowOrder) -> None:

@@ -34,7 +34,7 @@ def take_fast_paths(
     listener: Listener,
 ) -> bool:
     """Join and compile what pays on this machine; returns whether the step is to run as CUDA graphs."""
-    if batches.device.type == "cuda" and isinstance(recipe.method, LoraMethod):
+    if isinstance(recipe.method, LoraMethod):
         groups = join_projections(model)
         if groups:
             listener.say(f"joined the adapters' projections to {groups} products")
@@ -68,7 +68,7 @@ def can_capture(model: nn.Module, recipe: Recipe, batches: BatchMaker, precision
     Loss scaling does, the 8-bit optimizer does, checkpointing asks for the state of the random generator, and a quantized base may;
     models that scale their logits compute all of them. Trainings of every weight were never captured on a card, so they are not.
     """
-    has_one_shape = batches.is_packed and batches.fixed_tokens > 0
+    has_one_shape = batches.is_packed and batches.fixed_tokens > 0 and not batches.may_grow
     is_plain_lora = isinstance(recipe.method, LoraMethod) and not isinstance(recipe.method, QloraMethod)
     return (
         has_one_shape
@@ -85,10 +85,10 @@ def fixed_pack_tokens(recipe: Recipe, order: RowOrder, longest_row: int) -> int:
     """The one length that packs are filled up to, so that compiled code sees one shape.
 
     With the tokens dial packs are nearly full. With the rows dial they hold what their rows have, which may be far less than
-    batch_size x max_length: then the fullest pack of the run decides.
+    batch_size x max_length: then the fullest pack of the run decides, where the rows are tokenized already.
     """
     most = max(recipe.pack_tokens(), longest_row)
-    if recipe.train.tokens_per_step:
+    if recipe.train.tokens_per_step or not order.lengths_are_known:
         return most
     rounded = -(-order.most_tokens_in_pack() // LENGTH_QUANTUM) * LENGTH_QUANTUM
     return min(most, max(rounded, longest_row))

@@ -33,6 +33,7 @@ ONE_SIZE_SPREAD = 1.15
 ROUND_TO = 128
 # Steps looked at for the sizes; what comes later and is larger gets a graph when it comes.
 STEPS_LOOKED_AT = 1000
+STEPS_TOKENIZED_FOR_IT = 16
 # Eager runs before a capture: the first compiles, the second finds everything warm.
 WARM_UP_RUNS = 2
 
@@ -182,10 +183,11 @@ def capture_faults() -> Iterator[None]:
 
 def targets_of_packs(job: "Job") -> list[int]:
     """Trained tokens of the packs of the first steps; one too many for a row whose first token is trained."""
-    counts_N = job.batches.store.trained_counts_N
+    store = job.batches.store
+    steps = STEPS_LOOKED_AT if job.order.lengths_are_known else STEPS_TOKENIZED_FOR_IT
     return [
-        int(counts_N[rows].sum())
-        for number in range(min(job.order.total_steps, STEPS_LOOKED_AT))
+        sum(int(store.trained(row).sum()) for row in rows)
+        for number in range(min(job.order.total_steps, steps))
         for rows in job.order.step(number).micro_batches
     ]
 

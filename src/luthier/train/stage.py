@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.config.method import FullMethod, LoraMethod, QloraMethod, ScratchMethod
 from luthier.config.recipe import Recipe
-from luthier.floor.errors import DataError, UnhealthyError
+from luthier.encoding.on_the_fly import OnTheFlyRows
+from luthier.encoding.open import training_rows
 from luthier.floor.files import disk_faults
 from luthier.floor.log import Listener, Silent
 from luthier.floor.rundir import RunDir
@@ -27,19 +28,18 @@ from luthier.modelling.device import (
     choose_device,
     choose_precision,
     describe_device,
-    peak_memory_bytes,
 )
 from luthier.modelling.flops import training_flops_per_token
 from luthier.modelling.load import base_config, build_scratch, load_base, require_bitsandbytes
 from luthier.reports.data import DataReport
-from luthier.reports.provenance import gather_provenance
-from luthier.reports.train import BestCheckpoint, TrainReport
+from luthier.reports.train import TrainReport
 from luthier.text.render import stop_ids
 from luthier.text.tokenizer import load_tokenizer
 from luthier.tokens.row_order import ORDER_VERSION, RowOrder, takes_windows
+from luthier.tokens.rows import TrainingRows
 from luthier.tokens.store import TokenStore
 from luthier.train.batches import BatchMaker
-from luthier.train.books import balanced_order
+from luthier.train.books import OUTCOMES, balanced_order
 from luthier.train.checkpoint import discard_all, sweep
 from luthier.train.fast_paths import fixed_pack_tokens, take_fast_paths
 from luthier.train.graphs import StepGraphs
@@ -48,6 +48,7 @@ from luthier.train.memory_faults import SAVED, explained, in_step
 from luthier.train.metrics import MetricsFile
 from luthier.train.optimizer import build_optimizer
 from luthier.train.progress import Progress
+from luthier.train.report import describe, make_report
 from luthier.train.save import resume, take_best, warn_of_little_room
 from luthier.train.trackers import Trackers, open_trackers
 from luthier.train.validate import Validator, pack_validation
@@ -74,8 +75,27 @@ def train(
         if report.inputs_hash == inputs_hash:
             return report
     started = time.perf_counter()
-    with explained(recipe, "while the model was put into memory", stage="loading"):
-        job, base_fingerprint = prepare_job(recipe, run, data, listener, stop)
+    outcomes = run.stage("train") / OUTCOMES
+    with training_rows(recipe, data, outcomes=outcomes, listener=listener) as rows:
+        with explained(recipe, "while the model was put into memory", stage="loading"):
+            job, base_fingerprint = prepare_job(recipe, run, data, rows, listener, stop)
+        progress = run_job(job, again=again)
+        withdraw_report(run)
+        save_trained(job.model, job.tokenizer, run.model)
+        report = make_report(
+            job,
+            progress,
+            rows,
+            inputs_hash=inputs_hash,
+            base_fingerprint=base_fingerprint,
+            seconds=time.perf_counter() - started,
+        )
+    return report.write(run.report("train"))
+
+
+def run_job(job: Job, *, again: bool) -> Progress:
+    """Take the steps that are still to be taken; returns how far the run is then, which is its end."""
+    recipe, run = job.recipe, job.run
     for folder in (run.path, run.checkpoints):
         sweep(folder)
     if again and run.is_finished:
@@ -92,16 +112,7 @@ def train(
             take_best(job, progress)
     finally:
         job.trackers.close()
-    withdraw_report(run)
-    save_trained(job.model, job.tokenizer, run.model)
-    report = make_report(
-        job,
-        progress,
-        inputs_hash=inputs_hash,
-        base_fingerprint=base_fingerprint,
-        seconds=time.perf_counter() - started,
-    )
-    return report.write(run.report("train"))
+    return progress
 
 
 def withdraw_report(run: RunDir) -> None:
@@ -134,16 +145,20 @@ def hash_inputs(recipe: Recipe, data: DataReport) -> str:
 
 
 def prepare_job(
-    recipe: Recipe, run: RunDir, data: DataReport, listener: Listener, stop: StopFlag
+    recipe: Recipe,
+    run: RunDir,
+    data: DataReport,
+    rows: TokenStore | OnTheFlyRows,
+    listener: Listener,
+    stop: StopFlag,
 ) -> tuple[Job, str]:
-    """Load model, tokenizer and tokens; returns the job and the base's fingerprint."""
+    """Load model and tokenizer, and put them together with the rows; returns the job and the base's fingerprint."""
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
     device = choose_device(recipe.model.device)
     precision = choose_precision(recipe.train.precision, device)
     tokenizer = load_tokenizer(Path(data.tokenizer))
-    store = open_store(Path(data.store) / "train")
-    order = balanced_order(recipe, data, store)
+    order = balanced_order(recipe, data, rows)
     attention = choose_attention(
         recipe.model.attention,
         device,
@@ -154,11 +169,11 @@ def prepare_job(
         recipe, tokenizer, device=device, precision=precision, attention=attention
     )
     parameters = trained_parameters(model)
-    batches = make_batches(store, recipe, order, device=device, attention=attention, tokenizer=tokenizer)
+    batches = make_batches(rows, recipe, order, device=device, attention=attention, tokenizer=tokenizer)
     wants_graphs = take_fast_paths(
         model, recipe, batches, precision=precision, total_steps=order.total_steps, listener=listener
     )
-    listener.say(describe(model, parameters, order, store, device, precision, attention))
+    listener.say(describe(model, parameters, order, data, device, precision, attention))
     job = Job(
         recipe=recipe,
         run=run,
@@ -196,19 +211,6 @@ def trackers_of(recipe: Recipe, run: RunDir, listener: Listener) -> Trackers:
     )
 
 
-def open_store(folder: Path) -> TokenStore:
-    """The prepared tokens; raises DataError if they are damaged or gone."""
-    store = TokenStore.open(folder)
-    if store.trained_tokens == 0:
-        raise DataError(
-            "data-untrained",
-            "no token of the training rows carries loss",
-            where=str(folder),
-            fix="Look at what was prepared: luthier prepare RECIPE --again",
-        )
-    return store
-
-
 def make_model(
     recipe: Recipe,
     tokenizer: PreTrainedTokenizerBase,
@@ -239,7 +241,7 @@ def make_model(
 
 
 def make_batches(
-    store: TokenStore,
+    store: TrainingRows,
     recipe: Recipe,
     order: RowOrder,
     *,
@@ -251,12 +253,14 @@ def make_batches(
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     if not recipe.train.packing:
         is_fixed = recipe.train.padding == "fixed"
-        fixed_tokens = max(recipe.data.max_length, int(store.lengths_N.max())) if is_fixed else 0
+        fixed_tokens = max(recipe.data.max_length, store.longest) if is_fixed else 0
         return BatchMaker(store, device, attention, False, pad_id or 0, fixed_tokens=fixed_tokens)
     if attention != VARLEN:
         return BatchMaker(store, device, attention, True, pad_id or 0)
-    longest = int(store.lengths_N.max())
+    longest = store.longest
     pack_tokens = fixed_pack_tokens(recipe, order, longest)
+    # Of packs that are not made yet the fullest is not known: room is left, and one that needs more gets a longer table.
+    most_rows = order.most_rows_in_pack() * (1 if order.can_count_steps else 2)
     return BatchMaker(
         store,
         device,
@@ -264,8 +268,9 @@ def make_batches(
         is_packed=True,
         pad_id=pad_id or 0,
         fixed_tokens=pack_tokens,
-        fixed_segments=order.most_rows_in_pack() + pack_tokens // longest + 1,
+        fixed_segments=most_rows + pack_tokens // longest + 1,
         most_row_tokens=longest,
+        may_grow=not order.can_count_steps,
     )
 
 
@@ -281,8 +286,8 @@ def make_validator(
         return None
     store = TokenStore.open(Path(data.store) / "validation")
     settings = recipe.train.validation
-    pack_tokens = max(recipe.pack_tokens(), int(store.lengths_N.max()))
-    longest = max(batches.most_row_tokens, int(store.lengths_N.max()))
+    pack_tokens = max(recipe.pack_tokens(), store.longest)
+    longest = max(batches.most_row_tokens, store.longest)
     packs = pack_validation(store, most_rows=settings.most_rows, pack_tokens=pack_tokens)
     fixed: dict[str, Any] = {"fixed_tokens": 0}
     if batches.is_packed and batches.fixed_tokens:
@@ -340,57 +345,3 @@ def make_identity(
         for name, value in settings.model_dump(mode="json", exclude=free).items():
             identity[f"{section}.{name}"] = json.dumps(value, sort_keys=True)
     return identity
-
-
-def describe(
-    model: nn.Module,
-    parameters: dict[str, nn.Parameter],
-    order: RowOrder,
-    store: TokenStore,
-    device: torch.device,
-    precision: Precision,
-    attention: str,
-) -> str:
-    """One line about what is about to run."""
-    trained = sum(parameter.numel() for parameter in parameters.values())
-    total = sum(parameter.numel() for parameter in model.parameters())
-    return (
-        f"training {trained:,} of {total:,} parameters ({trained / total:.1%}) on {store.rows:,} rows, {store.tokens:,} tokens, "
-        f"for {order.total_steps:,} steps; {describe_device(device)}, {precision.name}, {attention}"
-    )
-
-
-def make_report(
-    job: Job, progress: Progress, *, inputs_hash: str, base_fingerprint: str, seconds: float
-) -> TrainReport:
-    """What the run was and what it reached."""
-    best = progress.best_validations[0] if progress.best_validations else None
-    if progress.first_loss is None or progress.last_loss is None:
-        raise UnhealthyError(
-            "train-empty", "no step was taken", fix="Raise train.epochs or train.most_steps."
-        )
-    return TrainReport(
-        inputs_hash=inputs_hash,
-        seconds=seconds,
-        provenance=gather_provenance(device=describe_device(job.device)),
-        method=job.recipe.method.kind,
-        steps=progress.step,
-        epochs=job.order.epoch_at(progress.step),
-        rows_seen=progress.rows,
-        tokens_seen=progress.tokens,
-        trained_tokens_seen=progress.trained_tokens,
-        parameters_total=sum(parameter.numel() for parameter in job.model.parameters()),
-        parameters_trained=sum(parameter.numel() for parameter in job.parameters.values()),
-        precision=job.precision.name,
-        attention=job.batches.attention,
-        first_loss=progress.first_loss,
-        final_loss=progress.last_loss,
-        validation_loss=progress.validation_loss,
-        best=BestCheckpoint(step=best[1], validation_loss=best[0]) if best else None,
-        stopped_early=progress.stopped_early,
-        tokens_per_second=progress.tokens / max(progress.seconds, 1e-9),
-        peak_bytes=peak_memory_bytes(job.device),
-        resumed_from_steps=tuple(progress.resumed_from),
-        base=job.recipe.model.name or "scratch",
-        base_fingerprint=base_fingerprint,
-    )

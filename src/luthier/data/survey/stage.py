@@ -64,6 +64,9 @@ def survey(
     stop: StopFlag | None = None,
 ) -> DataSurvey:
     """Count what a preparation came to. Raises DataError (data-cache) if its tokens are gone or damaged."""
+    assert report.train.trained_tokens_lost is not None, (
+        "rows that are tokenized on the fly have no tokens to count"
+    )
     train = TokenStore.open(Path(report.store) / "train")
     work = _Work(recipe, report, listener or Silent(), stop or StopFlag(), train)
     tokenizer = load_tokenizer(Path(report.tokenizer))
@@ -117,6 +120,7 @@ def _told_texts(work: _Work, text: StoredText, sample: list[int]) -> Iterator[tu
 def _splits(report: DataReport) -> Iterator[SplitShare]:
     for name, counts in (("train", report.train), ("validation", report.validation)):
         if counts is not None and counts.rows_kept:
+            assert counts.tokens is not None and counts.trained_tokens is not None, "as for the training rows"
             yield SplitShare(
                 split=name, rows=counts.rows_kept, tokens=counts.tokens, trained_tokens=counts.trained_tokens
             )
