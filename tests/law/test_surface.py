@@ -11,6 +11,11 @@ SURFACE: dict[str, set[str]] = {
     "eval": COMMON | {"--run", "--again"},
     "compare": COMMON,
     "merge": COMMON | {"--run", "--again"},
+    "keys new": COMMON
+    | {"--file", "--requests-per-minute", "--tokens-per-minute", "--concurrency", "--admin"},
+    "keys list": COMMON | {"--file"},
+    "keys revoke": COMMON | {"--file"},
+    "audit verify": COMMON | {"--anchor"},
     "publish": COMMON | {"--run", "--what", "--repo", "--public", "--dry-run", "--yes"},
     "data check": COMMON
     | {"--recipe", "--columns", "--against", "--tokenizer", "--model", "--max-length"}

@@ -16,6 +16,8 @@ import pytest
 import yaml
 
 from luthier.floor.errors import FAULTS
+from luthier.serve.audit.log import AuditLog
+from luthier.serve.keys import new_key
 from tests.cli.workshop import Done, listing, luthier, make_workshop, question_rows, write_rows
 from tests.law.test_surface import surface
 
@@ -141,6 +143,10 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
         "recipe schema": (),
         "bench train": ("train", "--steps", "2", "--warmup", "1"),
         "bench generate": ("train", "--prompts", "2", "--new-tokens", "2"),
+        "keys new": ("desk", "--file", "new-keys.json"),
+        "keys list": ("--file", "none.json"),
+        "keys revoke": ("shop", "--file", "keys.json"),
+        "audit verify": ("audit.jsonl",),
         "env make": ("gguf",),
         "explain": ("lr",),
         "doctor": (),
@@ -173,6 +179,9 @@ def test_json_is_one_object_and_talk_goes_to_standard_error(
         request.getfixturevalue("llama_cpp")
     (line.folder / "configs" / "demo.yaml").write_text(DEMO)
     (line.folder / "prompt.txt").write_text(PROMPT)
+    if verb == "keys revoke":
+        new_key(line.folder / "keys.json", "shop")
+    AuditLog(line.folder / "audit.jsonl").close()
     done = luthier(line.folder, *verb.split(), *arguments_for(line.name)[verb], "--json")
     assert done.code == 0, done.err
     assert done.json, "an object that says something"

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from luthier.cli.audit import audit
 from luthier.cli.bench import bench
 from luthier.cli.compare import compare
 from luthier.cli.data import data
@@ -21,6 +22,7 @@ from luthier.cli.doctor import doctor
 from luthier.cli.env import env
 from luthier.cli.evaluate import evaluate
 from luthier.cli.explain import explain
+from luthier.cli.keys import keys
 from luthier.cli.merge import merge
 from luthier.cli.output import show_json, tell
 from luthier.cli.prepare import prepare
@@ -46,6 +48,8 @@ ORDER = (
     "compare",
     "merge",
     "serve",
+    "keys",
+    "audit",
     "publish",
     "runs",
     "bench",
@@ -111,6 +115,8 @@ app.command("eval")(evaluate)
 app.command("compare", short_help="Compare a run with its base or with another run.")(compare)
 app.command("merge")(merge)
 app.command("serve")(serve)
+app.add_typer(keys, name="keys")
+app.add_typer(audit, name="audit")
 app.command("publish", short_help="Publish a run on the Hugging Face hub.")(publish)
 app.command("runs")(runs)
 app.add_typer(bench, name="bench")

@@ -59,12 +59,23 @@ def serve(words: Target = None, adapter: Adapters = None, base: Base = None, as_
             return
         show(ready_text(address, models))
 
+    from luthier.serve.fit import fitted
     from luthier.serve.stage import serve as serve_stage
 
     screen.say(f"loading {target}")
-    serve_stage(
-        resolved.recipe, target, adapters=adapter or (), base=base, listener=screen, on_ready=on_ready
-    )
+    with fitted(resolved.recipe.serve, target=target) as house:
+        serve_stage(
+            resolved.recipe,
+            target,
+            adapters=adapter or (),
+            base=base,
+            fittings=house.fittings,
+            listener=screen,
+            on_ready=on_ready,
+        )
+        if house.audit is not None:
+            # Kept elsewhere, it tells an end that was cut off later.
+            screen.say(f"audit  {resolved.recipe.serve.audit.path} ends at {house.audit.anchor}")
     screen.say("stopped; every answer under way had ended")
 
 

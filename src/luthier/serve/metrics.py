@@ -28,6 +28,7 @@ class Metrics(Bystander):
     def __init__(self, config: MetricsConfig) -> None:
         client = _load_client()
         self._client = client
+        self.content_type = str(client.CONTENT_TYPE_LATEST)
         self._started_s = time.monotonic()
         self._price_per_hour = config.price_per_hour
         self._registry = registry = client.CollectorRegistry()
@@ -76,11 +77,6 @@ class Metrics(Bystander):
             "That price, spread over the tokens made since the start; NaN while there are none.",
         )
         self._info = gauge("info", "1, with the version and the engine.", "version", "engine")
-
-    @property
-    def content_type(self) -> str:
-        """Of the page."""
-        return str(self._client.CONTENT_TYPE_LATEST)
 
     async def after(self, asked: Asked, ended: Ended) -> None:
         """Count a request that was understood."""

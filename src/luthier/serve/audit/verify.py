@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from luthier.floor.errors import DataError
-from luthier.floor.log import Listener, Silent
+from luthier.floor.log import Listener
 from luthier.reports.audit import AuditReport
 from luthier.serve.audit.log import anchor_path
 from luthier.serve.audit.record import CUT, LONGEST_LINE, Anchor, anchor_of, read_line
@@ -35,7 +35,8 @@ def verify_audit(
                 if listener and number % LINES_BETWEEN_TELLINGS == 0:
                     listener.progress("records", file.tell(), total)
             walk.end()
-            (listener or Silent()).progress("records", total, total)
+            if listener and walk.lines > LINES_BETWEEN_TELLINGS:
+                listener.progress("records", total, total)
     except OSError as fault:
         what = f"cannot read the audit log: {fault.strerror or fault}"
         raise DataError("data-missing", what, where=str(path), fix=f"See: ls -l {path}") from fault
@@ -51,11 +52,13 @@ class _Walk:
         self.events: Counter[str] = Counter()
         self.times: tuple[str | None, str | None] = (None, None)
         self.broken: tuple[int, str] | None = None
+        self.lines = 0
         self._cut_line = 0
         self._forget_cut()
 
     def take(self, number: int, line: bytes) -> None:
         """The next line."""
+        self.lines = number
         record = read_line(line)
         if record is None:
             self._cut_line = self._cut_line or number
