@@ -11,6 +11,7 @@ from luthier.config.recipe import Recipe
 from luthier.floor.errors import UnhealthyError
 from luthier.tokens.lengths import KnownLengths
 from luthier.tokens.row_order import RowOrder
+from luthier.tokens.windows import WINDOW_ROWS
 
 
 def recipe(**train: Any) -> Recipe:
@@ -90,6 +91,63 @@ def test_a_step_is_the_same_whoever_asks_first() -> None:
     ahead = [forward.step(number) for number in range(forward.total_steps)]
     back = [backward.step(number) for number in reversed(range(backward.total_steps))]
     assert ahead == back[::-1]
+
+
+class FoundLengths(KnownLengths):
+    """Lengths that nobody knows before they are asked for; remembers how far somebody asked."""
+
+    are_known = False
+
+    def __init__(self, lengths_N: np.ndarray) -> None:
+        super().__init__(lengths_N)
+        self.furthest: dict[int, int] = {}
+
+    def along(self, order_N: np.ndarray, start: int, stop: int) -> np.ndarray:
+        self.furthest[id(order_N)] = max(self.furthest.get(id(order_N), 0), stop)
+        return super().along(order_N, start, stop)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"batch_size": 4},
+        {"batch_size": 4, "packing": False, "padding": "bucketed"},
+        {"tokens_per_step": 1024, "pack_tokens": 512, "most_steps": 300},
+    ],
+)
+def test_steps_are_the_same_without_knowing_lengths_and_ask_for_no_row_beyond_their_window(
+    train: dict[str, Any],
+) -> None:
+    lengths_N = np.random.default_rng(0).integers(1, 64, size=9000)
+    settings_ = {"epochs": 2, **train}
+    known, found = RowOrder(KnownLengths(lengths_N), recipe(**settings_)), FoundLengths(lengths_N)
+    order = RowOrder(found, recipe(**settings_))
+    assert found.furthest == {}, "nothing is asked for before the first step"
+    assert order.step(0) == known.step(0)
+    assert max(found.furthest.values()) <= 2 * WINDOW_ROWS
+    assert order.total_steps == known.total_steps
+    for number in range(0, order.total_steps, 7):
+        assert order.step(number) == known.step(number)
+
+
+def test_rows_that_are_left_out_leave_their_place_empty() -> None:
+    lengths_N = np.random.default_rng(0).integers(0, 3, size=500)
+    order = RowOrder(FoundLengths(lengths_N), recipe(batch_size=8, epochs=1))
+    seen = [
+        row
+        for number in range(order.total_steps)
+        for rows in order.step(number).micro_batches
+        for row in rows
+    ]
+    assert sorted(seen) == np.flatnonzero(lengths_N).tolist()
+    assert order.total_steps == 500 // 16 + 1
+
+
+def test_a_step_of_which_nothing_is_left_is_refused() -> None:
+    order = RowOrder(FoundLengths(np.zeros(8, dtype=int)), recipe(batch_size=4))
+    with pytest.raises(UnhealthyError) as caught:
+        order.step(0)
+    assert caught.value.where == "data.tokenization"
 
 
 @pytest.mark.parametrize(("rows", "pack_tokens"), [(3_000, 2_048), (60_000, 16_384), (100_000, 65_536)])

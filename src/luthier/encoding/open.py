@@ -23,6 +23,9 @@ from luthier.tokens.flat_files import damaged
 from luthier.tokens.store import TokenStore
 from luthier.tokens.text_store import TextStore
 
+# As they were prepared: tokens that lie there, or texts.
+PreparedRows = TokenStore | OnTheFlyRows
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 @contextmanager
 def training_rows(
     recipe: Recipe, report: DataReport, *, outcomes: Path | None = None, listener: Listener | None = None
-) -> Iterator[TokenStore | OnTheFlyRows]:
+) -> Iterator[PreparedRows]:
     """The rows to train on; `outcomes` is where is kept what becomes of rows that are tokenized on the fly.
 
     Raises DataError (data-cache) if they are gone, damaged, or were prepared for another tokenizer or other settings.

@@ -7,6 +7,7 @@ from luthier.config.recipe import Recipe
 from luthier.encoding.books import BEYOND
 from luthier.encoding.dropped import DroppedRows
 from luthier.encoding.on_the_fly import OnTheFlyRows
+from luthier.encoding.open import PreparedRows
 from luthier.encoding.outcomes import IS_KEPT, REASONS
 from luthier.floor.errors import DataError
 from luthier.reports.data import DataReport
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 OUTCOMES = "outcomes.bin"
 
 
-def balanced_order(recipe: Recipe, report: DataReport, rows: TokenStore | OnTheFlyRows) -> RowOrder:
+def balanced_order(recipe: Recipe, report: DataReport, rows: PreparedRows) -> RowOrder:
     """The steps of a run over rows whose books balance.
 
     Raises DataError: data-books if they do not, data-untrained if no token carries loss.

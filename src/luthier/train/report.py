@@ -7,13 +7,13 @@ from torch import nn
 
 from luthier.encoding.dropped import DROPPED
 from luthier.encoding.on_the_fly import OnTheFlyRows
+from luthier.encoding.open import PreparedRows
 from luthier.floor.errors import UnhealthyError
 from luthier.modelling.device import Precision, describe_device, peak_memory_bytes
 from luthier.reports.data import DataReport, rows_and_tokens
 from luthier.reports.provenance import gather_provenance
 from luthier.reports.train import BestCheckpoint, TrainReport
 from luthier.tokens.row_order import RowOrder
-from luthier.tokens.store import TokenStore
 from luthier.train.books import close_books
 from luthier.train.progress import Progress
 
@@ -42,7 +42,7 @@ def describe(
 def make_report(
     job: "Job",
     progress: Progress,
-    rows: TokenStore | OnTheFlyRows,
+    rows: PreparedRows,
     *,
     inputs_hash: str,
     base_fingerprint: str,

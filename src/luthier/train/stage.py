@@ -13,8 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.config.method import FullMethod, LoraMethod, QloraMethod, ScratchMethod
 from luthier.config.recipe import Recipe
-from luthier.encoding.on_the_fly import OnTheFlyRows
-from luthier.encoding.open import training_rows
+from luthier.encoding.open import PreparedRows, training_rows
 from luthier.floor.files import disk_faults
 from luthier.floor.log import Listener, Silent
 from luthier.floor.rundir import RunDir
@@ -145,12 +144,7 @@ def hash_inputs(recipe: Recipe, data: DataReport) -> str:
 
 
 def prepare_job(
-    recipe: Recipe,
-    run: RunDir,
-    data: DataReport,
-    rows: TokenStore | OnTheFlyRows,
-    listener: Listener,
-    stop: StopFlag,
+    recipe: Recipe, run: RunDir, data: DataReport, rows: PreparedRows, listener: Listener, stop: StopFlag
 ) -> tuple[Job, str]:
     """Load model and tokenizer, and put them together with the rows; returns the job and the base's fingerprint."""
     if recipe.train.threads:
