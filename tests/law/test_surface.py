@@ -11,6 +11,7 @@ SURFACE: dict[str, set[str]] = {
     "eval": COMMON | {"--run", "--again"},
     "compare": COMMON,
     "merge": COMMON | {"--run", "--again"},
+    "serve": COMMON | {"--adapter", "--base", "--render", "--out"},
     "keys new": COMMON
     | {"--file", "--requests-per-minute", "--tokens-per-minute", "--concurrency", "--admin"},
     "keys list": COMMON | {"--file"},

@@ -143,6 +143,7 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
         "recipe schema": (),
         "bench train": ("train", "--steps", "2", "--warmup", "1"),
         "bench generate": ("train", "--prompts", "2", "--new-tokens", "2"),
+        "serve": ("embedded", "--render", "systemd", "--out", "deploy"),
         "keys new": ("desk", "--file", "new-keys.json"),
         "keys list": ("--file", "none.json"),
         "keys revoke": ("shop", "--file", "keys.json"),

@@ -1,6 +1,8 @@
 """`luthier serve`: a model behind OpenAI's API."""
 
+import enum
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,7 +39,36 @@ Base = Annotated[
 ]
 
 
-def serve(words: Target = None, adapter: Adapters = None, base: Base = None, as_json: AsJson = False) -> None:
+class RenderKind(enum.StrEnum):
+    """Where a server can be brought; a test holds them against the stage's."""
+
+    DOCKER = "docker"
+    COMPOSE = "compose"
+    K8S = "k8s"
+    SYSTEMD = "systemd"
+    MODAL = "modal"
+    RUNPOD = "runpod"
+    REPLICATE = "replicate"
+    BASETEN = "baseten"
+
+
+Render = Annotated[
+    RenderKind | None,
+    typer.Option(
+        "--render", help="Serve nothing; write the files that bring this server there.", show_default=False
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="With --render, where the files go.")]
+
+
+def serve(
+    words: Target = None,
+    adapter: Adapters = None,
+    base: Base = None,
+    render: Render = None,
+    out: Out = Path("deploy"),
+    as_json: AsJson = False,
+) -> None:
     """Serve a model over OpenAI's API, on this machine unless told otherwise.
 
     Ctrl-C and SIGTERM let the answers under way end first. Settings are those of the recipe's `serve` section.
@@ -46,10 +77,12 @@ def serve(words: Target = None, adapter: Adapters = None, base: Base = None, as_
     from luthier.cli.screen import Screen
     from luthier.serve.extra import require_server
 
-    require_server()
     screen = Screen()
     target, overrides = serve_target(words, screen)
     resolved = recipe_to_serve(target, overrides)
+    if render is not None:
+        return write_files(render, target, resolved.recipe.serve.port, overrides, out, as_json=as_json)
+    require_server()
     for warning in resolved.warnings:
         screen.warn(warning)
 
@@ -76,7 +109,20 @@ def serve(words: Target = None, adapter: Adapters = None, base: Base = None, as_
         if house.audit is not None:
             # Kept elsewhere, it tells an end that was cut off later.
             screen.say(f"audit  {resolved.recipe.serve.audit.path} ends at {house.audit.anchor}")
-    screen.say("stopped; every answer under way had ended")
+    return screen.say("stopped; every answer under way had ended")
+
+
+def write_files(
+    kind: RenderKind, target: str, port: int, overrides: Sequence[str], out: Path, *, as_json: bool
+) -> None:
+    """Write the files of a deployment, and say where they are."""
+    from luthier.cli.output import show, show_json
+    from luthier.serve.render.files import Deployment, render
+
+    written = render(kind.value, Deployment(target, port or 8000, tuple(overrides)), out)
+    if as_json:
+        return show_json({"kind": kind.value, "target": target, "files": [str(path) for path in written]})
+    return show("\n".join([*(f"written  {path}" for path in written), f"next     read {out / 'README.md'}"]))
 
 
 def ready_text(address: str, models: Sequence[str]) -> str:
@@ -114,8 +160,6 @@ def serve_target(words: Sequence[str] | None, listener: "Listener") -> tuple[str
 
 def recipe_to_serve(target: str, overrides: Sequence[str]) -> "Resolved":
     """The recipe of a run that is served, or a bare one for anything else, with the overrides."""
-    from pathlib import Path
-
     from luthier.config.compose import load_overrides, load_recipe
     from luthier.floor.rundir import RUNS
 
