@@ -64,6 +64,7 @@ def train(
 def trained_text(run: "RunDir", report: "TrainReport") -> str:
     """What the training was and reached, and what to type next."""
     from luthier.cli.choose import shown_path
+    from luthier.cli.funnel import funnel_lines
     from luthier.floor.units import format_bytes, format_count, format_duration
 
     trained = (
@@ -81,4 +82,6 @@ def trained_text(run: "RunDir", report: "TrainReport") -> str:
         f"at most {format_bytes(report.peak_bytes)}",
         "next    luthier eval, luthier eval eval_baseline, luthier compare, luthier merge",
     ]
+    if report.ledger:
+        lines[-1:-1] = ["", *funnel_lines(report.ledger), f"dropped {report.dropped_file}", ""]
     return "\n".join(lines)

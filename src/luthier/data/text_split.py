@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from luthier.data.write import Job
 
 ROWS_BETWEEN_LOOKS = 2048
-# Packed; a second or two of tokenizing. Of long rows fewer than ROWS_JUDGED are drawn, so that a sample never takes long.
-MOST_DRAWN_BYTES = 2**20
+# Half a second of tokenizing, two of a template's masks. Of long rows fewer than ROWS_JUDGED are drawn, so that a sample never takes long.
+MOST_DRAWN_BYTES = 2**21
 ROWS_AT_ONCE = 128
 INTERRUPTED = "the preparation of the data was interrupted; nothing of it is kept"
 

@@ -19,8 +19,8 @@ from luthier.floor.units import count_of
 from luthier.tokens.flat_files import Array
 from luthier.tokens.lengths import Numbers
 
-# Some 300 k tokens of text that is packed, a third of a second for one core: ready before a step is done, and little to hold.
-CHUNK_BYTES = 2**19
+# Some 300 k tokens, a third of a second for one core: ready before a step is done, and little to hold.
+CHUNK_BYTES = 2**20
 CHUNK_ROWS = 2048
 CHUNKS_AHEAD = 2
 CHUNKS_BEFORE_TELLING = 8
