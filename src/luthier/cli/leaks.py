@@ -91,6 +91,4 @@ def _limits(counts: "LeakCounts") -> list[str]:
         lines.append(
             f"wording    {counts.boilerplate_runs:,} runs of eight words stand in more than ten questions and tell nothing"
         )
-    if counts.candidates_passed_over:
-        lines.append(f"not seen   {counts.candidates_passed_over:,} candidates were not compared")
     return lines

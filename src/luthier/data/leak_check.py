@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Any, Self
 
 from luthier.config.repeats import LeaksConfig
-from luthier.data.leaks.find import LeakSearch, open_index
+from luthier.data.leaks.find import VERSION, LeakSearch, open_index
 from luthier.data.leaks.suites import read_suites, suite_files
 from luthier.encoding.dropped import DroppedRows
 from luthier.floor.errors import DataError
@@ -29,7 +29,7 @@ def leaks_key(config: LeaksConfig) -> dict[str, Any]:
     if not config.suites and not config.validation:
         return {}
     files = suite_files(config.suites, by_recipe=True)
-    return {"leaks": [config.model_dump(mode="json"), [sha256_of(file) for file in files]]}
+    return {"leaks": [VERSION, config.model_dump(mode="json"), [sha256_of(file) for file in files]]}
 
 
 class LeakCheck:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from luthier.config.repeats import DedupConfig
+from luthier.data.alike.wording import Wording, wording_of
 from luthier.data.dedup.columns import Columns
 from luthier.data.dedup.embed import hash_static_model, load_embedder
 from luthier.data.dedup.scan import PlacedRow
@@ -22,7 +23,6 @@ from luthier.data.dedup.sketch import Sketcher, choose_bands, find_engine
 from luthier.data.dedup.stage import BUDGET_BYTES, compare
 from luthier.data.dedup.table import BATCH_CHARACTERS, append_rows, make_table
 from luthier.data.dedup.verdict import EXACT, KEPT, NEAR, SEMANTIC, Verdict, measure_of
-from luthier.data.dedup.wording import Wording, wording_of
 from luthier.floor.errors import DataError
 from luthier.floor.files import disk_faults
 from luthier.floor.log import Listener

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.data.dedup.wording import fold
+from luthier.data.alike.wording import fold
 from luthier.data.question import question_or_all
 from luthier.floor.errors import DataError
 from luthier.text.rows import Row

@@ -49,8 +49,6 @@ class LeakCounts(BaseModel):
     """Rows of the other set of fewer than eight words, which are found only where the whole question is the same or near."""
     boilerplate_runs: int
     """Runs of eight words that stand in more than ten questions of the other set, and so tell nothing."""
-    candidates_passed_over: int
-    """Candidates not compared, since a row had very many; 0 unless the other set repeats itself."""
 
 
 class LeakFindings(BaseModel):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.data.dedup.wording import (
+from luthier.data.alike.wording import (
     Wording,
     exact_key,
     fold,

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from luthier.data.alike import shingles
+from luthier.data.alike.wording import jaccard, shingles_of
 from luthier.data.dedup import sketch
 from luthier.data.dedup.sketch import (
     HASHES,
@@ -18,7 +20,6 @@ from luthier.data.dedup.sketch import (
     choose_bands,
     find_engine,
 )
-from luthier.data.dedup.wording import jaccard, shingles_of
 from luthier.floor.errors import EnvironmentFault
 from tests.data.dedup.planting import changed, sentence
 
@@ -77,7 +78,7 @@ def test_band_keys_are_equal_where_the_bands_are() -> None:
 def test_words_are_forgotten_without_being_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [text.split() for text in ROWS]
     usual, _ = Sketcher(engine("rensa"), choose_bands(0.8)).sketch(rows)
-    monkeypatch.setattr(sketch, "MOST_CACHED_WORDS", 3)
+    monkeypatch.setattr(shingles, "MOST_CACHED_WORDS", 3)
     forgetful, _ = Sketcher(engine("rensa"), choose_bands(0.8)).sketch(rows)
     assert np.array_equal(usual, forgetful)
 

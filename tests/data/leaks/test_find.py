@@ -3,14 +3,17 @@
 import json
 import os
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.data.leaks.find import find_leaks
-from luthier.data.leaks.words import RUN_WORDS, shared_run, words_of
+from luthier.data.alike.wording import jaccard, shingles_of, tokens_of
+from luthier.data.leaks.find import PAIRS_OF_ROW, find_leaks
+from luthier.data.leaks.runs import RunHashes
+from luthier.data.leaks.words import RUN_WORDS, words_of
 from luthier.text.rows import Message, Row, read_rows
 
 pytestmark = pytest.mark.slow
@@ -144,6 +147,66 @@ def test_a_chinese_sentence_is_found_though_it_has_no_blanks() -> None:
     assert [each.kind for each in found.pairs] == ["run"]
 
 
+def test_near_questions_of_one_template_are_all_found_and_told_apart() -> None:
+    """Of 300 questions each looks like every row; before, a row was compared with 200 of them at most."""
+    shared = question(20, 100)
+    asked = [f"{shared} {question(1000 + seed, 25)}" for seed in range(300)]
+    chance = random.Random(3)
+    rows, planted = [], {}
+    for number in range(40):
+        of = chance.randrange(300)
+        planted[f"a.jsonl:{number}"] = f"a.jsonl:{1000 + of}"
+        rows += [pair(number, asked[of].replace(" ", " copied ", 1)), pair(500 + number, shared)]
+    found = find_leaks(rows, [pair(1000 + number, each) for number, each in enumerate(asked)])
+    assert {each.row: each.against for each in found.pairs if each.kind == "near"} == planted
+    assert found.counts.kinds == {"near": 40}
+
+
+def test_a_row_near_very_many_questions_tells_some_and_all_are_counted() -> None:
+    asked = [f"{question(21, 60)} number {number}" for number in range(300)]
+    against = [pair(1000 + number, each) for number, each in enumerate(asked)]
+    found = find_leaks([pair(1, question(21, 60)), pair(2, question(21, 60))], against)
+    told = Counter(each.row for each in found.pairs)
+    assert told == {"a.jsonl:1": 300, "a.jsonl:2": PAIRS_OF_ROW}, "each once, then no more than a row's share"
+    assert found.counts.leaked_kinds == {"near": 300}
+
+
+fillings = st.sampled_from(["", "one more", "two more words", "and so on", "three", "of nine a tenth"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(fillings, fillings), min_size=2, max_size=14),
+    st.sampled_from([0.3, 0.6, 0.8, 0.95, 1.0]),
+)
+def test_near_rows_and_questions_are_those_that_comparing_each_with_each_finds(
+    filled: list[tuple[str, str]], threshold: float
+) -> None:
+    texts = [f"a b c d {first} e f g h {second} i j" for first, second in filled]
+    rows = [pair(number, each) for number, each in enumerate(texts[::2])]
+    against = [pair(100 + number, each) for number, each in enumerate(texts[1::2])]
+    sets = {each.origin: shingles_of(tokens_of(each.prompt)) for each in (*rows, *against)}
+    near = {
+        (row.origin, other.origin)
+        for row in rows
+        for other in against
+        if jaccard(sets[row.origin], sets[other.origin]) >= threshold
+    }
+    found = find_leaks(rows, against, threshold=threshold)
+    same = {(each.row, each.against) for each in found.pairs if each.kind in ("exact", "folded", "near")}
+    # Questions that come again are one, told by its first row.
+    first = {other.prompt: other.origin for other in reversed(against)}
+    texts_of = {other.origin: other.prompt for other in against}
+    assert same == {(row, first[texts_of[other]]) for row, other in near}
+
+
+def test_wholes_of_one_wording_are_found_at_their_places_whatever_their_number() -> None:
+    """A word forty times over: every length of it is a question, and each run of eight stands in all of them."""
+    against = [pair(100 + number, " ".join(["again"] * number)) for number in range(8, 40)]
+    found = find_leaks([pair(1, "x", " ".join(["again"] * 20))], against, threshold=None)
+    assert {each.run_words for each in found.pairs} == set(range(8, 21))
+
+
 short_words = st.lists(st.sampled_from("abcd"), max_size=30)
 
 
@@ -151,7 +214,8 @@ short_words = st.lists(st.sampled_from("abcd"), max_size=30)
 def test_a_run_is_found_exactly_where_one_exists(left: list[str], right: list[str], fewest: int) -> None:
     runs = {tuple(right[at : at + fewest]) for at in range(len(right) - fewest + 1)}
     exists = any(tuple(left[at : at + fewest]) in runs for at in range(len(left) - fewest + 1))
-    found = shared_run(left, right, fewest)
+    hashes = RunHashes()
+    found = hashes.runs(left).longest_shared(hashes.runs(right), fewest)
     assert (found is not None) == exists
     if found:
         start, other, length = found

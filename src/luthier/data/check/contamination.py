@@ -9,8 +9,8 @@ from typing import Self
 from luthier.data.check.kinds import Fault
 from luthier.data.check.source import Source, parse_record
 from luthier.data.check.view import View, view_of
-from luthier.data.leaks.find import LeakSearch, open_index
-from luthier.floor.errors import DataError, EnvironmentFault
+from luthier.data.leaks.find import PAIRS_OF_ROW, LeakSearch, open_index
+from luthier.floor.errors import DataError
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 from luthier.reports.leaks import LeakPair
@@ -62,10 +62,7 @@ class Suites:
     def __enter__(self) -> Self:
         """Read the suites. Raises DataError (data-empty) if they hold nothing that asks."""
         if self._files:
-            try:
-                index = self._stack.enter_context(open_index(self._rows()))
-            except EnvironmentFault:  # without rensa nothing near can be found; the check says so itself
-                index = self._stack.enter_context(open_index(self._rows(), threshold=None))
+            index = self._stack.enter_context(open_index(self._rows()))
             if not index.rows:
                 names = ", ".join(map(str, self._files))
                 raise DataError("data-empty", f"there is no question in {names}", where="--against")
@@ -100,7 +97,8 @@ class Suites:
         for (file, line, _), (_, pairs) in zip(batch, looked, strict=True):
             told = [pair for pair in pairs if pair.kind in self._kinds]
             if told:
-                more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+                many = len(told) >= PAIRS_OF_ROW
+                more = f" (and {'at least ' * many}{len(told) - 1} more)" if len(told) > 1 else ""
                 found.append((file, line, Fault(self._kinds[told[0].kind], _told(told[0]) + more)))
         return found
 

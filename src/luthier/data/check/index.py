@@ -12,14 +12,15 @@ from typing import BinaryIO
 
 import numpy as np
 
+from luthier.data.alike.shingles import mix
+from luthier.data.alike.wording import Wording, exact_key, fold, short_key, squeeze, tokens_of
 from luthier.data.check.source import Record, parse_record
 from luthier.data.check.view import View, view_of
 from luthier.data.dedup.columns import Array, Columns
 from luthier.data.dedup.row_file import RowFile
 from luthier.data.dedup.scan import PlacedRow, Rereader
-from luthier.data.dedup.sketch import Sketcher, mix
+from luthier.data.dedup.sketch import Sketcher
 from luthier.data.dedup.table import Table, make_table
-from luthier.data.dedup.wording import Wording, exact_key, fold, short_key, squeeze, tokens_of
 from luthier.text.json_lines import LONGEST_LINE_BYTES
 from luthier.text.row_files import reading
 

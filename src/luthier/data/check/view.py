@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+from luthier.data.alike.wording import Wording, wording_of
 from luthier.data.check.conversation import Turn, read_turns
 from luthier.data.check.kinds import Fault
 from luthier.data.check.places import Path, Text, spell
 from luthier.data.check.shapes import TRAINED, missing_shape, shape_of
-from luthier.data.dedup.wording import Wording, wording_of
 from luthier.data.question import INSTRUCTING, question_or_all
 from luthier.text.dialects import alpaca, pairs, sharegpt, tokens
 from luthier.text.problems import LineFault, describe

@@ -3,8 +3,8 @@
 from collections import OrderedDict
 from typing import Protocol
 
+from luthier.data.alike.wording import Shingle, Wording, jaccard, label_of, shingles_of, tokens_of
 from luthier.data.dedup.table import Table
-from luthier.data.dedup.wording import Shingle, Wording, jaccard, label_of, shingles_of, tokens_of
 
 # About 150 bytes a shingle: 150 MB at most, or one row where that is larger.
 MOST_SHINGLES_HELD = 1_000_000

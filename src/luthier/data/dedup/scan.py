@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from luthier.data.alike.wording import Wording, wording_of
 from luthier.data.dedup.lines import state_of
 from luthier.data.dedup.row_file import RowFile
-from luthier.data.dedup.wording import Wording, wording_of
 from luthier.floor.errors import DataError
 from luthier.text.json_lines import LONGEST_LINE_BYTES
 from luthier.text.problems import LineFault, Problems

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from luthier.data.alike.wording import Wording, label_key
 from luthier.data.dedup.columns import Array, Columns
 from luthier.data.dedup.embed import Embedder
 from luthier.data.dedup.exact import conflicts
 from luthier.data.dedup.judge import Judge
 from luthier.data.dedup.table import INTERRUPTED, Table
 from luthier.data.dedup.verdict import EXACT, NEAR, NONE, SEMANTIC, Verdict
-from luthier.data.dedup.wording import Wording, label_key
 from luthier.floor.errors import DataError
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from luthier.data.alike.join import Join
+from luthier.data.alike.shingles import ShingleHashes
+from luthier.data.alike.wording import label_key, tokens_of
 from luthier.data.dedup.columns import Array
 from luthier.data.dedup.exact import conflicts
-from luthier.data.dedup.join import Join
 from luthier.data.dedup.judge import Judge
 from luthier.data.dedup.near import SMALL_GROUP, ClusterFinder, Clusters
-from luthier.data.dedup.sketch import Bands, ShingleHashes
+from luthier.data.dedup.sketch import Bands
 from luthier.data.dedup.table import INTERRUPTED, Table
 from luthier.data.dedup.verdict import AGAINST_NEAR, EXACT, KEPT, NEAR, Verdict
-from luthier.data.dedup.wording import label_key, tokens_of
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from luthier.data.alike.wording import exact_key, fold, short_key, squeeze, tokens_of
 from luthier.data.dedup.columns import Array, Columns
 from luthier.data.dedup.row_file import RowFile
 from luthier.data.dedup.scan import PlacedRow, read_rows_of
 from luthier.data.dedup.sketch import Sketcher
-from luthier.data.dedup.wording import exact_key, fold, short_key, squeeze, tokens_of
 from luthier.floor.errors import DataError
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag

@@ -5,7 +5,8 @@ exact   the same question but for case;
 folded  but for case, signs and white space;
 near    the Jaccard of both questions' shingles reaches the threshold, as in deduplication;
 run     13 words in a row of the question, or all of one of 8 to 12 words, stand anywhere in the row (GPT-3, appendix C).
-Hashes only suggest; every pair is decided by the words themselves, so that no chance meeting of hashes is told as a leak.
+No pair is passed over: what is near is found by an exact join, and no candidate is left out however many there are. Hashes only
+suggest; every pair is decided by the words themselves, so that no chance meeting of hashes is told as a leak.
 """
 
 from collections import Counter
@@ -15,10 +16,11 @@ from itertools import compress
 
 import numpy as np
 
-from luthier.data.dedup.sketch import Sketcher, choose_bands, find_engine
-from luthier.data.dedup.wording import jaccard, shingles_of, tokens_of
-from luthier.data.leaks.index import BATCH_QUESTIONS, Keys, QuestionIndex
+from luthier.data.alike.join import Array, in_growing_pieces
+from luthier.data.alike.wording import jaccard, shingles_of, tokens_of
+from luthier.data.leaks.index import BATCH_QUESTIONS, QuestionIndex
 from luthier.data.leaks.picture import cut, cut_around
+from luthier.data.leaks.runs import Runs, SharedRun
 from luthier.data.leaks.words import (
     FEWEST_RUN_WORDS,
     RUN_WORDS,
@@ -26,20 +28,21 @@ from luthier.data.leaks.words import (
     exact_key,
     folded_key,
     question_of,
-    shared_run,
-    words_of,
 )
 from luthier.floor.stop import StopFlag
 from luthier.reports.leaks import LeakCounts, LeakKind, LeakPair
 from luthier.text.rows import Row
 
 KINDS: tuple[LeakKind, ...] = ("exact", "folded", "near", "run")
+VERSION = 2
+"""Of what counts as a leak; part of the names of what depends on it."""
 NOT_LEAKED = len(KINDS)
 DEFAULT_THRESHOLD = 0.8
 MOST_PAIRS = 1000
-MOST_CANDIDATES = (
-    200  # of one row; a set whose questions repeat each other a thousand times would be compared for days
-)
+# A row that holds many questions is told with so many, and with those that no row held before: a set of near questions would make
+# as many pairs as it has rows, times as many as the other has.
+PAIRS_OF_ROW = 10
+WORDS_AT_ONCE = 2**18
 BATCH_CHARACTERS = 2**20
 INTERRUPTED = "the search for leaks was interrupted"
 
@@ -51,8 +54,7 @@ class Match:
     question: int
     kind: LeakKind
     jaccard: float | None = None
-    run: tuple[int, int, int] | None = None
-    """Where in the row's words and in the question's, and how many."""
+    run: SharedRun | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def find_leaks(
 ) -> Leaks:
     """Find which of `rows` hold a question of `against`. Name the smaller set last: it is held, the other streams past.
 
-    With `threshold` None nothing near is looked for, and rensa is not needed; otherwise a missing one raises EnvironmentFault.
+    With `threshold` None nothing near is looked for.
     """
     with open_index(against, threshold=threshold) as index:
         search = LeakSearch(index, stop)
@@ -84,9 +86,8 @@ def find_leaks(
 
 
 def open_index(against: Iterable[Row], *, threshold: float | None = DEFAULT_THRESHOLD) -> QuestionIndex:
-    """The questions of `against`, to be entered as a context. Raises EnvironmentFault (env-extra) without rensa."""
-    sketcher = None if threshold is None else Sketcher(find_engine(), choose_bands(threshold))
-    return QuestionIndex(against, sketcher)
+    """The questions of `against`, to be entered as a context."""
+    return QuestionIndex(against, threshold)
 
 
 @dataclass
@@ -97,7 +98,6 @@ class LeakSearch:
     stop: StopFlag | None = None
     rows: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
-    candidates_passed_over: int = 0
 
     def __post_init__(self) -> None:
         self._stop = self.stop or StopFlag()
@@ -106,7 +106,10 @@ class LeakSearch:
     def look(
         self, rows: Iterable[Row], *, wanted: Callable[[Row], bool] = lambda row: True
     ) -> Iterator[tuple[Row, list[LeakPair]]]:
-        """Every row, with the pairs that it makes; none for a row that leaks nothing or is not `wanted`, which is not counted."""
+        """Every row, with the pairs that it makes, the strictest first; none for a row that leaks nothing or is not `wanted`, which is not counted.
+
+        Of more than PAIRS_OF_ROW questions that a row holds, only those are told that no row before held by as strict a likeness.
+        """
         for batch in _batches(rows):
             self._stop.check(INTERRUPTED, fix="Repeat the command.")
             is_wanted = [wanted(row) for row in batch]
@@ -116,9 +119,6 @@ class LeakSearch:
                 self.rows += is_looked_at
                 if matches:
                     self.kinds[min(matches, key=_strictness).kind] += 1
-                for match in matches:
-                    strictest = min(KINDS.index(match.kind), int(self._leaked_G[match.question]))
-                    self._leaked_G[match.question] = strictest
                 yield row, [self._pair(row, match) for match in matches]
 
     def counts(self) -> LeakCounts:
@@ -134,81 +134,105 @@ class LeakSearch:
             leaked_kinds={kind: count for kind, count in leaked.items() if count},
             rows_too_short=self.index.rows_too_short,
             boilerplate_runs=self.index.boilerplate_runs,
-            candidates_passed_over=self.candidates_passed_over,
         )
 
     def _look(self, batch: Sequence[Row]) -> list[list[Match]]:
         if not batch:
             return []
         questions = [question_of(row) for row in batch]
-        bodies = [words_of(body_of(row)) for row in batch]
-        near = self._near_candidates(questions)
-        run = self._run_candidates(bodies)
+        bodies = [self.index.runs_of(body_of(row)) for row in batch]
+        shared = self._sharing(bodies)
         return [
-            self._decide(question, body, near[place], run[place])
-            for place, (question, body) in enumerate(zip(questions, bodies, strict=True))
+            self._decide(question, body, near, run)
+            for question, body, near, run in zip(
+                questions, bodies, self._shingles(questions), shared, strict=True
+            )
         ]
 
-    def _near_candidates(self, questions: list[str]) -> list[list[int]]:
-        index, found = self.index, [set[int]() for _ in questions]
-        if index.sketcher and index.bands:
-            signatures_NK, keys_NB = index.sketcher.sketch([tokens_of(question) for question in questions])
-            for band, lookup in enumerate(index.bands):
-                places, others = lookup.meets(keys_NB[:, band], most=MOST_CANDIDATES)
-                agree = (signatures_NK[places] == index.signatures_GK[others]).sum(axis=1)
-                is_promising = agree >= index.sketcher.bands.fewest_matches
-                for place, other in zip(
-                    places[is_promising].tolist(), others[is_promising].tolist(), strict=True
-                ):
-                    found[place].add(other)
-        return [self._at_most(sorted(each)) for each in found]
+    def _shingles(self, questions: list[str]) -> list[Array]:
+        """The different shingles of each question; none where nothing near is looked for."""
+        if self.index.near is None:
+            return [np.empty(0, dtype=np.uint64)] * len(questions)
+        return self.index.shingles.sets([tokens_of(question) for question in questions])
 
-    def _run_candidates(self, bodies: list[list[str]]) -> list[list[int]]:
-        """Questions that share enough runs of eight words: a run of 13 holds six of them."""
-        hashes: list[Keys] = [self.index.run_hashes.hash(words) for words in bodies]
-        row_of_T = np.repeat(np.arange(len(bodies)), [len(each) for each in hashes])
-        places, others = self.index.runs.meets(np.concatenate(hashes), most=MOST_CANDIDATES)
-        found: list[list[int]] = [[] for _ in bodies]
-        if not len(places):
-            return found
-        pairs, counts = np.unique(np.stack([row_of_T[places], others], axis=1), axis=0, return_counts=True)
-        for row, other in pairs[counts >= self.index.hits_needed_G[pairs[:, 1]]].tolist():
-            found[row].append(other)
-        return [self._at_most(each) for each in found]
+    def _sharing(self, bodies: list[Runs]) -> list[Array]:
+        """Of each row the questions that have enough runs of eight words in common with it."""
+        hashes_T = np.concatenate([body.hashes(FEWEST_RUN_WORDS) for body in bodies])
+        row_of_T = np.repeat(
+            np.arange(len(bodies)), [max(0, len(body.words) - FEWEST_RUN_WORDS + 1) for body in bodies]
+        )
+        keys, counts = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+        count_G = len(self.index.origins)
+        for start in range(0, len(hashes_T), WORDS_AT_ONCE):
+            places, others = self.index.runs.meets(hashes_T[start : start + WORDS_AT_ONCE])
+            met, times = np.unique(row_of_T[start + places] * count_G + others, return_counts=True)
+            keys.append(met)
+            counts.append(times)
+        pairs, places = np.unique(np.concatenate(keys), return_inverse=True)
+        hits = np.bincount(places, weights=np.concatenate(counts), minlength=len(pairs))
+        rows, others = pairs // max(1, count_G), pairs % max(1, count_G)
+        is_enough = hits >= self.index.hits_needed_G[others]
+        rows, others = rows[is_enough], others[is_enough]
+        return np.split(others, np.searchsorted(rows, np.arange(1, len(bodies))))
 
-    def _at_most(self, candidates: list[int]) -> list[int]:
-        self.candidates_passed_over += max(0, len(candidates) - MOST_CANDIDATES)
-        return candidates[:MOST_CANDIDATES]
-
-    def _decide(self, question: str, body: list[str], near: list[int], run: list[int]) -> list[Match]:
+    def _decide(self, question: str, body: Runs, shingles: Array, sharing: Array) -> list[Match]:
         """The matches of one row, the strictest first."""
         found: dict[int, Match] = {}
         if (same := self.index.exact.get(exact_key(question))) is not None:
-            found[same] = Match(same, "exact")
-        folded = np.array([folded_key(question)], dtype=np.uint64)
-        for other in self.index.folded.meets(folded, most=MOST_CANDIDATES)[1].tolist():
-            found.setdefault(other, Match(other, "folded"))
-        for match in self._near(question, [each for each in near if each not in found]):
-            found[match.question] = match
-        for other in run:
-            if other not in found and (by_run := self._run(body, other)):
-                found[other] = by_run
-        return sorted(found.values(), key=_strictness)
+            self._enter(found, Match(same, "exact"))
+        key = np.array([folded_key(question)], dtype=np.uint64)
+        for other in self._worth(found, self.index.folded.meets(key)[1], "folded"):
+            self._enter(found, Match(other, "folded"))
+        for match in self._near(question, shingles, found):
+            self._enter(found, match)
+        for other in self._worth(found, sharing, "run"):
+            words = self.index.runs_of(self.index.question(other))
+            fewest = max(FEWEST_RUN_WORDS, min(RUN_WORDS, len(words.words)))
+            if run := body.longest_shared(words, fewest):
+                self._enter(found, Match(other, "run", run=run))
+        for match in self._wholes(body, found):
+            self._enter(found, match)
+        return list(found.values())
 
-    def _near(self, question: str, candidates: list[int]) -> Iterator[Match]:
-        if not candidates or self.index.sketcher is None:
+    def _enter(self, found: dict[int, Match], match: Match) -> None:
+        found[match.question] = match
+        strictest = min(KINDS.index(match.kind), int(self._leaked_G[match.question]))
+        self._leaked_G[match.question] = strictest
+
+    def _worth(self, found: dict[int, Match], candidates: Array, kind: LeakKind) -> Iterator[int]:
+        """Candidates that a row does not hold by a stricter likeness; once it holds many, only those that none held before."""
+        for piece in in_growing_pieces(candidates):
+            worth = self._new(piece, kind) if len(found) >= PAIRS_OF_ROW else piece
+            for other in worth.tolist():
+                is_new = self._leaked_G[other] > KINDS.index(kind)
+                if other not in found and (is_new or len(found) < PAIRS_OF_ROW):
+                    yield other
+
+    def _new(self, candidates: Array, kind: LeakKind) -> Array:
+        return np.asarray(candidates[self._leaked_G[candidates] > KINDS.index(kind)])
+
+    def _near(self, question: str, hashes: Array, found: dict[int, Match]) -> Iterator[Match]:
+        index = self.index
+        if index.near is None or index.threshold is None or not question.strip():
             return
         shingles = shingles_of(tokens_of(question))
-        for other in candidates:
-            likeness = jaccard(shingles, shingles_of(tokens_of(self.index.question(other))))
-            if likeness >= self.index.sketcher.bands.threshold:
-                yield Match(other, "near", jaccard=likeness)
+        asked = index.near.ask(hashes)
+        for piece in in_growing_pieces(asked.candidates):
+            checked = self._new(piece, "near") if len(found) >= PAIRS_OF_ROW else piece
+            if not len(checked):
+                continue
+            for other in self._worth(found, checked[index.near.is_near(asked, checked)], "near"):
+                likeness = jaccard(shingles, shingles_of(tokens_of(index.question(other))))
+                if likeness >= index.threshold:
+                    yield Match(other, "near", jaccard=likeness)
 
-    def _run(self, body: list[str], other: int) -> Match | None:
-        words = words_of(self.index.question(other))
-        fewest = len(words) if self.index.is_common_G[other] else min(RUN_WORDS, len(words))
-        run = shared_run(body, words, max(FEWEST_RUN_WORDS, fewest))
-        return Match(other, "run", run=run) if run else None
+    def _wholes(self, body: Runs, found: dict[int, Match]) -> Iterator[Match]:
+        """Questions in common wording throughout: only the whole of one tells anything."""
+        for other, start in self.index.wholes.within(body):
+            for worth in self._worth(found, np.array([other]), "run"):
+                words = self.index.runs_of(self.index.question(worth)).words
+                if body.words[start : start + len(words)] == words:
+                    yield Match(worth, "run", run=SharedRun(start, 0, len(words)))
 
     def _pair(self, row: Row, match: Match) -> LeakPair:
         question = self.index.question(match.question)

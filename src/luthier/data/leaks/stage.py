@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from luthier.data.leaks.find import INTERRUPTED, find_leaks
+from luthier.data.leaks.find import INTERRUPTED, VERSION, find_leaks
 from luthier.data.leaks.suites import read_suites, suite_files
 from luthier.floor.errors import UsageError
 from luthier.floor.files import sha256_of
@@ -19,7 +19,6 @@ from luthier.text.columns import Columns
 from luthier.text.readers.compressed import guess_unpacked_bytes
 from luthier.text.rows import FileSet, Row, read_rows_of
 
-VERSION = 1
 ROWS_BETWEEN_TALK = 2000
 
 

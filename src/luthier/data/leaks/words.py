@@ -9,7 +9,7 @@ import unicodedata
 from hashlib import blake2b
 
 from luthier.data import question
-from luthier.data.dedup.wording import UNSPACED, fold
+from luthier.data.alike.wording import UNSPACED, fold
 from luthier.floor.errors import DataError
 from luthier.text.rows import Row
 
@@ -64,29 +64,6 @@ def folded_key(question: str) -> int:
 
 def _key(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def shared_run(words: list[str], others: list[str], fewest: int) -> tuple[int, int, int] | None:
-    """The longest run found of at least `fewest` words in both: where it starts in each, and its length; None if there is none.
-
-    Linear in both lengths: of words that repeat in `others` only their first place is tried.
-    """
-    starts: dict[tuple[str, ...], int] = {}
-    for place in range(len(others) - fewest + 1):
-        starts.setdefault(tuple(others[place : place + fewest]), place)
-    best: tuple[int, int, int] | None = None
-    place = 0
-    while place <= len(words) - fewest:
-        other = starts.get(tuple(words[place : place + fewest]))
-        if other is None:
-            place += 1
-            continue
-        most = min(len(words) - place, len(others) - other)
-        length = next((n for n in range(fewest, most) if words[place + n] != others[other + n]), most)
-        if best is None or length > best[2]:
-            best = place, other, length
-        place += length - fewest + 1
-    return best
 
 
 def places_of_words(text: str) -> list[tuple[int, int]]:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from luthier.data.alike.join import Join
 from luthier.data.dedup import near
-from luthier.data.dedup.join import Join
 from tests.data.dedup.planting import dropped_rows, kept_lines, run, sentence, write_rows
 from tests.data.dedup.test_properties import Folder, compare_each_with_each, line_of
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from luthier.data.dedup.wording import (
+from luthier.data.alike.wording import (
     Wording,
     exact_key,
     fold,
