@@ -281,8 +281,8 @@ def judge(tally: Tally, samples: list[Sample], folder: Path, code: int, seconds:
         *([f"{len(missing)} requests are not in the audit log"] if missing else []),
         *([f"the audit log is broken: {report.broken_why}"] if report.broken_line else []),
         *(
-            [f"asked {report.events['asked']}, ended {report.events['ended']}"]
-            if report.events["asked"] != report.events["ended"]
+            [f"asked {report.events.get('asked', 0)}, ended {report.events.get('ended', 0)}"]
+            if report.events.get("asked", 0) != report.events.get("ended", 0)
             else []
         ),
         *([f"memory grew by {share:.1%}"] if share > MOST_GROWTH else []),

@@ -19,6 +19,7 @@ from luthier.config.overrides import Override, parse_overrides
 from luthier.floor import errors
 from luthier.floor.errors import FAULTS, LuthierError
 from luthier.knowledge.faults import exit_code_of
+from luthier.reports.audit import AuditReport
 from luthier.reports.base import Report
 from luthier.reports.check import CheckReport, Finding, RepairBooks
 from luthier.reports.convert import ConvertReport, LedgerCounts
@@ -47,12 +48,13 @@ from tests.docs.pages import ROOT, CommandLine, command_lines, links, page, page
 
 EXIT_CODES = "docs/reference/exit-codes.md"
 TABLE_HEAD = "| word | exit code | meaning |\n| --- | --- | --- |\n"
-SETTING = re.compile(r"(model|data|method|train|evaluate|merge)(\.[a-z][a-z_0-9]*)+")
+SETTING = re.compile(r"(model|data|method|train|evaluate|merge|serve)(\.[a-z][a-z_0-9]*)+")
 FILE_ENDINGS = (".jsonl", ".yaml", ".md", ".py", ".json")
 OVERRIDE = re.compile(r"[~+]{0,2}[a-z][a-z_0-9.]*=\S+")
 REPORTS = (
     Report,
     Provenance,
+    AuditReport,
     DataReport,
     SplitCounts,
     CleaningCounts,

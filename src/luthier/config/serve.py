@@ -83,7 +83,7 @@ class FilterConfig(Section):
 
 
 class AuditConfig(Section):
-    """A log of every request, chained by hashes: `luthier audit verify` tells whether it was changed."""
+    """A log of every request, chained by hashes: `luthier audit verify FILE` tells whether it was changed."""
 
     path: PathOrId | None = None
     """The file, JSON lines; null keeps none. Its anchor lies beside it."""
