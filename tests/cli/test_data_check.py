@@ -165,6 +165,26 @@ def test_a_recipe_whose_base_is_not_here_still_has_its_rows_checked(
     assert "warning: lengths cannot be measured: the model './nowhere'" in said.err
 
 
+def test_the_format_and_the_columns_of_a_recipe_are_those_its_files_are_read_with(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table whose name says nothing is read as lines of JSON unless the recipe says what it is."""
+    (folder / "rows.data").write_text(
+        "ask;say\nWhat is it?;A pear\n What is it? ;A plum\n".replace(";", "\t")
+    )
+    (folder / "rows.txt").write_text(json.dumps({"prompt": "Why?", "completion": "Because"}) + "\n")
+    sources = [
+        {"path": "rows.data", "file_format": "tsv", "columns": {"prompt": "ask", "completion": "say"}},
+        {"path": "rows.txt", "file_format": "jsonl"},
+    ]
+    recipe = {"model": {"name": "./nowhere"}, "data": {"sources": sources}}
+    (folder / "mine.yaml").write_text(json.dumps(recipe))
+    run_command(["data", "check", "--recipe", "mine.yaml", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"] == 3
+    assert {(each["file"], each["kind"]) for each in found["findings"]} == {("rows.data", "conflict")}
+
+
 def test_the_suites_of_a_recipe_are_looked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(folder / "suite.jsonl", [GOOD])
     recipe = {

@@ -12,6 +12,7 @@ from luthier.cli.columns import NamedColumns, columns_of
 from luthier.cli.options import AsJson
 
 if TYPE_CHECKING:
+    from luthier.config.data import DataConfig, FileFormat, SourceConfig
     from luthier.data.check.stage import Checked, CheckTask
     from luthier.reports.check import Finding, RepairBooks
     from luthier.text.columns import Columns
@@ -149,15 +150,19 @@ def from_recipe(name: str) -> "CheckTask":
     for warning in resolved.warnings:
         tell(f"warning: {warning}")
     data = resolved.recipe.data
-    places = [(source.path, source.pattern, source.columns) for source in source_configs(data)]
+    places: list[tuple[str, SourceConfig | DataConfig]] = [(each.path, each) for each in source_configs(data)]
     if data.validation_path:
-        places.append((data.validation_path, data.pattern, data.columns))
-    files: dict[Path, Columns | None] = {}
-    for path, pattern, columns in places:
+        places.append((data.validation_path, data))
+    columns: dict[Path, Columns] = {}
+    formats: dict[Path, FileFormat] = {}
+    for path, read in places:
         if is_hub_id(path):
             tell(f"warning: {path} is a dataset of the hub and was not checked")
-        else:
-            files |= dict.fromkeys(find_files(Path(path), pattern), named_columns(columns))
+            continue
+        files = find_files(Path(path), read.pattern)
+        formats |= dict.fromkeys(files, read.file_format)
+        if named := named_columns(read.columns):
+            columns |= dict.fromkeys(files, named)
     suites = tuple(Path(suite) for suite in data.leaks.suites)
     try:
         tokenizer = find_tokenizer(resolved.recipe)
@@ -165,8 +170,7 @@ def from_recipe(name: str) -> "CheckTask":
         tell(f"warning: lengths cannot be measured: {fault.what}")
         tokenizer = None
     measure = Measure(tokenizer, data.max_length, data.template, data.train_on) if tokenizer else None
-    named = {file: columns for file, columns in files.items() if columns}
-    return CheckTask(tuple(files), suites, measure, named)
+    return CheckTask(tuple(formats), suites, measure, columns, formats)
 
 
 def show_as_json(found: "Checked", books: "RepairBooks | None") -> None:

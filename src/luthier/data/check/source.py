@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luthier.config.data import FileFormat
 from luthier.data.check.kinds import Fault
 from luthier.data.dedup.lines import read_raw_lines
 from luthier.floor.errors import DataError
@@ -20,7 +21,7 @@ from luthier.text.columns import Columns
 from luthier.text.json_lines import BYTE_ORDER_MARKS, HEAD_BYTES, UTF8_BOM, check_head, parse_object
 from luthier.text.json_values import split_objects
 from luthier.text.problems import LineFault, Problems
-from luthier.text.readers.endings import is_plain_lines
+from luthier.text.readers.endings import format_of, is_compressed
 from luthier.text.readers.formats import read_records
 from luthier.text.readers.record import as_json_line
 from luthier.text.row_files import reading
@@ -61,20 +62,30 @@ class Source:
     """One file. Raises DataError (data-enc) at once if it is something else than its name says."""
 
     def __init__(
-        self, path: Path, spool: Path, columns: Columns | None = None, *, may_lack_columns: bool = False
+        self,
+        path: Path,
+        spool: Path,
+        columns: Columns | None = None,
+        *,
+        file_format: FileFormat = "auto",
+        may_lack_columns: bool = False,
     ) -> None:
         self.path = path
+        self._format = format_of(path) if file_format == "auto" else file_format
         self.head_faults: list[Fault] = []
         """What is wrong with the file as a whole."""
         with reading(path), open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
         # Tables, text and packed files have readers of their own; what is JSON is read here, to see it byte for byte.
-        is_json = is_plain_lines(path) or path.suffix.lower() == ".json"
+        is_json = self._format in ("jsonl", "json") and not is_compressed(path)
         self._columns = columns
         self._may_lack_columns = may_lack_columns
         self._is_foreign = columns is not None or not is_json
         self._encoding = "" if self._is_foreign else self._look(head)
-        self._is_array = not self._is_foreign and _is_array(head.removeprefix(UTF8_BOM).lstrip(), path)
+        is_lines = file_format == "jsonl" or (path.suffix.lower() in LINE_ENDINGS and file_format == "auto")
+        self._is_array = not (self._is_foreign or is_lines) and _is_array(
+            head.removeprefix(UTF8_BOM).lstrip()
+        )
         self._spool = spool
         self.readable = spool if self._is_foreign or self._is_array or self._encoding else path
         """Where the offsets of the records lie."""
@@ -139,7 +150,8 @@ class Source:
         """What the reader finds, made of the columns where they are named and the file has them."""
         columns = self._columns
         by_position = bool(columns and columns.are_positions)
-        for number, (origin, fields) in enumerate(read_records(self.path, problems, by_position=by_position)):
+        records = read_records(self.path, problems, file_format=self._format, by_position=by_position)
+        for number, (origin, fields) in enumerate(records):
             if columns and not number and self._may_lack_columns and not columns.are_in(fields):
                 columns = None
             try:
@@ -234,10 +246,8 @@ def _as_fault(fault: LineFault) -> Fault:
     return Fault(KIND_OF_CODE.get(fault.code, "broken-json"), what, fault.fix or hint)
 
 
-def _is_array(head: bytes, path: Path) -> bool:
-    """Whether the file is one JSON text or several over many lines, and not JSON lines."""
-    if path.suffix.lower() in LINE_ENDINGS:
-        return False
+def _is_array(head: bytes) -> bool:
+    """Whether a file is one JSON text or several over many lines, and not JSON lines."""
     first_line = head.partition(b"\n")[0].rstrip()
     return head[:1] == b"[" or (head[:1] == b"{" and not first_line.endswith(b"}"))
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from luthier.config.data import FileFormat
 from luthier.data.check.across import compare_rows
 from luthier.data.check.answers import check_answers, check_personal
 from luthier.data.check.as_training import read_row
@@ -59,6 +60,8 @@ class CheckTask:
     measure: Measure | None = None
     columns: Mapping[Path, Columns] = field(default_factory=dict)
     """By file the columns that make a row, where they are named. Held-out files may lack them."""
+    formats: Mapping[Path, FileFormat] = field(default_factory=dict)
+    """By file what it is, where that is said; the others go by the endings of their names."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def check(
                 path,
                 folder / f"{number}.spool",
                 task.columns.get(path),
+                file_format=task.formats.get(path, "auto"),
                 may_lack_columns=bool(split_of(path)),
             )
             for number, path in enumerate(files)

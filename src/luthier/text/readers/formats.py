@@ -21,8 +21,6 @@ from luthier.text.readers.tfrecord import read_tfrecord
 READERS: Mapping[FileFormat, Reader] = {
     "jsonl": read_json_lines,
     "json": read_json_values,
-    "csv": read_table,
-    "tsv": read_table,
     "parquet": read_parquet,
     "arrow": read_arrow,
     "text": read_text,
@@ -46,6 +44,7 @@ def read_records(
     """
     chosen = format_of(path) if file_format == "auto" else file_format
     if chosen in ("csv", "tsv"):
-        yield from read_table(path, problems, by_position=by_position)
+        separator = "\t" if chosen == "tsv" else None
+        yield from read_table(path, problems, separator=separator, by_position=by_position)
     else:
         yield from READERS[chosen](path, problems)

@@ -14,26 +14,26 @@ from luthier.text.columns import POSITION
 from luthier.text.json_lines import HEAD_BYTES, LONGEST_LINE_BYTES, UTF8_BOM, check_head, decode_line
 from luthier.text.problems import LineFault, Problems
 from luthier.text.readers.compressed import Stream, open_stream
-from luthier.text.readers.endings import ending_of
 from luthier.text.readers.record import Record
 
-SEPARATORS = {".tsv": "\t", ".tab": "\t"}
 MOST_COLUMNS = 10_000
 SKIP_BYTES = 2**20
 SHOWN_NAMES = 8
 
 
-def read_table(path: Path, problems: Problems, *, by_position: bool = False) -> Iterator[Record]:
+def read_table(
+    path: Path, problems: Problems, *, separator: str | None = None, by_position: bool = False
+) -> Iterator[Record]:
     """One record a line of the table, its values as text; an empty cell is an empty text. Blank lines are passed over.
 
-    With `by_position` the table has no header, unless its first line names a column so: its columns are column_1, column_2 and so on.
+    Without a `separator` it is what the header has, a comma or a semicolon. With `by_position` the table has no header, unless its first line names a column so: its columns are column_1, column_2 and so on.
     """
     lines: _Lines | None = None
     try:
         with open_stream(path) as file:
             check_head(file.peek(HEAD_BYTES)[:HEAD_BYTES], path)
             lines = _Lines(path, file)
-            yield from _read_rows(path, lines, problems, by_position=by_position)
+            yield from _read_rows(path, lines, problems, separator, by_position=by_position)
     except LineFault as fault:
         problems.add(f"{path}:{lines.number}" if lines and lines.number else str(path), fault)
 
@@ -66,12 +66,12 @@ class _Lines:
         return decode_line(line.removeprefix(UTF8_BOM) if self.number == 1 else line, self._path)
 
 
-def _read_rows(path: Path, lines: _Lines, problems: Problems, *, by_position: bool) -> Iterator[Record]:
+def _read_rows(
+    path: Path, lines: _Lines, problems: Problems, separator: str | None, *, by_position: bool
+) -> Iterator[Record]:
     csv.field_size_limit(LONGEST_LINE_BYTES)
     header_line = next(lines, "")
-    separator = SEPARATORS.get(ending_of(path)) or (
-        ";" if ";" in header_line and "," not in header_line else ","
-    )
+    separator = separator or (";" if ";" in header_line and "," not in header_line else ",")
     rows = csv.reader(_WithFirst(header_line, lines), delimiter=separator, strict=True)
     header: list[str] | None = None
     while True:
