@@ -6,7 +6,12 @@ import re
 from luthier.floor.errors import FAULTS, LuthierError
 from tests.law.source import package_files
 
-LISTS = ("src/luthier/floor/errors.py", "src/luthier/knowledge/faults.py")  # where every word stands
+# Where every word stands.
+LISTS = (
+    "src/luthier/floor/errors.py",
+    "src/luthier/knowledge/faults.py",
+    "src/luthier/knowledge/serving_faults.py",
+)
 WORD = re.compile(r"[a-z]+(-[a-z0-9]+)*")
 
 

@@ -179,7 +179,7 @@ class ServeConfig(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """The port; 0 takes one that is free."""
     keys: PathOrId | None = None
-    """The file of `luthier keys new`; null asks for no key."""
+    """The file of `luthier keys new NAME`; null asks for no key."""
     queue: QueueConfig = QueueConfig()
     """How many requests at once."""
     limits: LimitsConfig = LimitsConfig()

@@ -20,6 +20,18 @@ SECONDS = (
 )  # fmt: skip
 RATES = (1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000)
 NOT_READ = "other"
+# What is told of the moment.
+GAUGES = {
+    "queue_length": "Requests that wait for the engine.",
+    "queue_limit": "Requests that may wait; the next one is refused.",
+    "running": "Requests that the engine works on.",
+    "running_limit": "Requests that the engine works on at most.",
+    "ready": "1 while requests are answered.",
+    "draining": "1 once the server is being stopped.",
+    "engine_restarts": "How often the engine had to be started anew.",
+    "price_per_hour": "What an hour of the machine costs, as the recipe says.",
+    "cost_per_token": "That price, spread over the tokens made since the start; NaN while there are none.",
+}
 
 
 class Metrics(Bystander):
@@ -36,9 +48,6 @@ class Metrics(Bystander):
 
         def counter(name: str, help: str, *labels: str) -> Any:
             return client.Counter(f"luthier_{name}", help, labels, registry=registry)
-
-        def gauge(name: str, help: str, *labels: str) -> Any:
-            return client.Gauge(f"luthier_{name}", help, labels, registry=registry)
 
         def histogram(name: str, help: str, buckets: tuple[float, ...], *labels: str) -> Any:
             return client.Histogram(f"luthier_{name}", help, labels, registry=registry, buckets=buckets)
@@ -64,19 +73,13 @@ class Metrics(Bystander):
         self._rate = histogram(
             "answer_tokens_per_second", "Tokens a second of one answer, after its first.", RATES
         )
-        self._waiting = gauge("queue_length", "Requests that wait for the engine.")
-        self._most_waiting = gauge("queue_limit", "Requests that may wait; the next one is refused.")
-        self._running = gauge("running", "Requests that the engine works on.")
-        self._most_running = gauge("running_limit", "Requests that the engine works on at most.")
-        self._is_ready = gauge("ready", "1 while requests are answered.")
-        self._is_draining = gauge("draining", "1 once the server is being stopped.")
-        self._restarts = gauge("engine_restarts", "How often the engine had to be started anew.")
-        self._price = gauge("price_per_hour", "What an hour of the machine costs, as the recipe says.")
-        self._cost = gauge(
-            "cost_per_token",
-            "That price, spread over the tokens made since the start; NaN while there are none.",
+        self._gauges = {
+            name: client.Gauge(f"luthier_{name}", help, registry=registry) for name, help in GAUGES.items()
+        }
+        labels = ("version", "engine")
+        self._info = client.Gauge(
+            "luthier_info", "1, with the version and the engine.", labels, registry=registry
         )
-        self._info = gauge("info", "1, with the version and the engine.", "version", "engine")
 
     async def after(self, asked: Asked, ended: Ended) -> None:
         """Count a request that was understood."""
@@ -103,15 +106,19 @@ class Metrics(Bystander):
 
     def render(self, state: ServerState) -> str:
         """The page of now."""
-        self._waiting.set(state.waiting)
-        self._most_waiting.set(state.most_waiting)
-        self._running.set(state.running)
-        self._most_running.set(state.most_running)
-        self._is_ready.set(state.is_ready)
-        self._is_draining.set(state.is_draining)
-        self._restarts.set(state.engine_restarts)
-        self._price.set(self._price_per_hour)
-        self._cost.set(self._cost_per_token())
+        values = {
+            "queue_length": state.waiting,
+            "queue_limit": state.most_waiting,
+            "running": state.running,
+            "running_limit": state.most_running,
+            "ready": state.is_ready,
+            "draining": state.is_draining,
+            "engine_restarts": state.engine_restarts,
+            "price_per_hour": self._price_per_hour,
+            "cost_per_token": self._cost_per_token(),
+        }
+        for name, gauge in self._gauges.items():
+            gauge.set(values[name])
         self._info.labels(version("luthier"), state.engine).set(1)
         return str(self._client.generate_latest(self._registry).decode("utf-8"))
 

@@ -54,7 +54,7 @@ class AuditLog:
             self.anchor, self._end = self._find_end()
             self._check_anchor()
             self._note_what_was_cut()
-        except BaseException:
+        except (EnvironmentFault, OSError):
             os.close(self._file)
             raise
 
