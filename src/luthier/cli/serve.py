@@ -90,7 +90,7 @@ def serve(
         if as_json:
             show_json({"url": f"{address}/v1", "models": list(models)})
             return
-        show(ready_text(address, models))
+        show(ready_text(address, models, has_keys=resolved.recipe.serve.keys is not None))
 
     from luthier.serve.fit import fitted
     from luthier.serve.stage import serve as serve_stage
@@ -125,14 +125,15 @@ def write_files(
     return show("\n".join([*(f"written  {path}" for path in written), f"next     read {out / 'README.md'}"]))
 
 
-def ready_text(address: str, models: Sequence[str]) -> str:
+def ready_text(address: str, models: Sequence[str], *, has_keys: bool = False) -> str:
     """Where it listens, what it serves, and a first question to copy."""
     question = f'{{"model": "{models[0]}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    key = "-H 'Authorization: Bearer KEY' " if has_keys else ""
     return "\n".join(
         [
             f"serving  {', '.join(models)}",
             f"at       {address}/v1",
-            f"try      curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{question}'",
+            f"try      curl {address}/v1/chat/completions {key}-H 'Content-Type: application/json' -d '{question}'",
             "stop     Ctrl-C",
         ]
     )
