@@ -24,6 +24,7 @@ KEEP_ALIVE_S = 30
 # Between the last answer and the end: what a client still reads.
 LAST_BYTES_S = 5
 TICK_S = 0.05
+SEND_BUFFER_BYTES = 2**16
 
 
 def refuse_open_bind(settings: ServerSettings, *, has_keys: bool, command: str) -> None:
@@ -32,10 +33,12 @@ def refuse_open_bind(settings: ServerSettings, *, has_keys: bool, command: str) 
         return
     raise UsageError(
         "usage",
-        f"--host {settings.host} lets other machines use the model, and no keys are asked for",
-        where="--host",
+        f"{settings.host} lets other machines use the model, and no keys are asked for",
+        where="serve.host",
         why="Whoever reaches the port could use the machine as they like.",
-        fix=f"Make a key and ask for it: luthier serve keys add NAME; then {command} --host {settings.host} --keys",
+        fix="Make a key and ask for it:\n"
+        "  luthier keys new NAME\n"
+        f"  {command} serve.host={settings.host} serve.keys=keys.json",
     )
 
 
@@ -44,6 +47,8 @@ def bind(settings: ServerSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Connections inherit it. The system's own would hold megabytes of a stream that nobody reads.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     try:
         listening.bind((settings.host, settings.port))
         listening.listen(128)
@@ -59,14 +64,14 @@ def _port_fault(settings: ServerSettings, fault: OSError | OverflowError) -> Env
     if number == errno.EADDRINUSE:
         what, fix = (
             "is taken by another program",
-            f"Take another: --port {min(settings.port + 1, 65535)}; or any free one: --port 0",
+            f"Take another: serve.port={min(settings.port + 1, 65535)}; or any free one: serve.port=0",
         )
     elif number in (errno.EACCES, errno.EPERM):
-        what, fix = "may only be used by the system", "Take one above 1023: --port 8000"
+        what, fix = "may only be used by the system", "Take one above 1023: serve.port=8000"
     else:
-        what, fix = f"cannot be listened on: {fault}", "Name an address of this machine: --host 127.0.0.1"
+        what, fix = f"cannot be listened on: {fault}", "Name an address of this machine: serve.host=127.0.0.1"
     return EnvironmentFault(
-        "env-port", f"port {settings.port} of {settings.host} {what}", where="--port", fix=fix
+        "env-port", f"port {settings.port} of {settings.host} {what}", where="serve.port", fix=fix
     )
 
 
@@ -106,7 +111,7 @@ async def _serve(
         loading.result()
         drain = Drain()
         app = make_app(engine, settings, fittings, drain)
-        server = _Server(_config(app, settings))
+        server = make_server(app, settings)
         serving = asyncio.ensure_future(server.serve(sockets=[listening]))
         on_ready(_address(listening))
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -132,10 +137,11 @@ async def _drain(queue: Queue, settings: ServerSettings, listener: Listener) -> 
                 await asyncio.sleep(TICK_S)
 
 
-def _config(app: Starlette, settings: ServerSettings) -> uvicorn.Config:
+def make_server(app: Starlette, settings: ServerSettings) -> "Server":
+    """uvicorn with the guarded protocol; `serve(sockets=[...])` runs it until `should_exit` is set."""
     # Its log would write lines of its own to standard output; ours has one a request, and faults go to standard error.
     logging.getLogger("uvicorn.access").disabled = True
-    return uvicorn.Config(
+    config = uvicorn.Config(
         app,
         http=guarded_protocol(settings.head_s, settings.most_connections),
         ws="none",
@@ -149,6 +155,7 @@ def _config(app: Starlette, settings: ServerSettings) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=LAST_BYTES_S,
     )
+    return Server(config)
 
 
 def _address(listening: socket.socket) -> str:
@@ -156,7 +163,7 @@ def _address(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn without its own signal handlers: the drain comes first."""
 
     @contextlib.contextmanager
