@@ -1,8 +1,10 @@
 """The way of an answer's pieces from the engine to the client: through filters, past calls of tools, counted."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from luthier.serve.engines.engine import Engine, Piece, Prepared, ToolForm
 from luthier.serve.hooks import Asked, Hook, OutputGate, Withheld
@@ -14,10 +16,15 @@ from luthier.serve.tools import CallFinder
 class Choice:
     """One choice on its way."""
 
-    gates: list[OutputGate]
+    make_gates: Callable[[], list[OutputGate]]
+    """Fresh ones, for a text of its own: the answer's, the arguments of a call."""
     calls: CallFinder | None
+    gates: list[OutputGate] = field(init=False)
     whole: WholeChoice = field(default_factory=WholeChoice)
     is_over: bool = False
+
+    def __post_init__(self) -> None:
+        self.gates = self.make_gates()
 
 
 class Flow:
@@ -27,7 +34,7 @@ class Flow:
         self.completion_tokens = 0
         self.choices = [
             Choice(
-                gates=[gate for hook in hooks if (gate := hook.gate(asked, number)) is not None],
+                make_gates=partial(_gates, hooks, asked, number),
                 calls=CallFinder(tool_form) if tool_form else None,
             )
             for number in range(asked.choices)
@@ -65,10 +72,16 @@ async def _pass(choice: Choice, piece: Piece) -> Delta | None:
             text, calls = text + rest, calls + found
     try:
         for place in range(len(choice.gates)):
-            text = await _through(choice, place, text, is_last=finish is not None)
+            text = await _through(choice.gates[place], text, is_last=finish is not None)
     except Withheld as withheld:
         choice.is_over = True
         return Delta(piece.choice, withheld.released, finish="content_filter")
+    try:
+        calls = [await _cleared(call, choice.make_gates()) for call in calls]
+    except Withheld:
+        # What was cleared of the arguments is no text.
+        choice.is_over = True
+        return Delta(piece.choice, text, finish="content_filter")
     if finish == "stop" and calls:
         finish = "tool_calls"
     choice.is_over = finish is not None
@@ -77,7 +90,18 @@ async def _pass(choice: Choice, piece: Piece) -> Delta | None:
     return Delta(piece.choice, text, piece.facts, tuple(calls), finish)
 
 
-async def _through(choice: Choice, place: int, text: str, *, is_last: bool) -> str:
-    gate = choice.gates[place]
+async def _cleared(call: dict[str, Any], gates: Sequence[OutputGate]) -> dict[str, Any]:
+    """A call whose arguments went through gates of their own: they are what the model wrote as much as the text is."""
+    arguments = call["function"]["arguments"]
+    for gate in gates:
+        arguments = await _through(gate, arguments, is_last=True)
+    return {**call, "function": {**call["function"], "arguments": arguments}}
+
+
+def _gates(hooks: Sequence[Hook], asked: Asked, number: int) -> list[OutputGate]:
+    return [gate for hook in hooks if (gate := hook.gate(asked, number)) is not None]
+
+
+async def _through(gate: OutputGate, text: str, *, is_last: bool) -> str:
     passed = await gate.feed(text) if text else ""
     return passed + await gate.finish() if is_last else passed
