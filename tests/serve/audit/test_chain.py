@@ -17,6 +17,7 @@ from luthier.serve.audit.log import AuditLog, anchor_path
 from luthier.serve.audit.record import Anchor, make_line, read_line
 from luthier.serve.audit.verify import verify_audit
 
+pytestmark = pytest.mark.slow
 RECORDS = 8
 
 

@@ -21,6 +21,9 @@ from tests.serve.asking import asked
 from tests.serve.filter.streams import stream
 
 
+pytestmark = pytest.mark.slow
+
+
 class ModeratorServer(ThreadingHTTPServer):
     """Flags every text with the word `bad` in it; `answer` replaces what it says."""
 

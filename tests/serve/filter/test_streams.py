@@ -12,6 +12,7 @@ from luthier.serve.filter.seeker import PersonalSeeker, Seekers
 from luthier.serve.filter.words import WordSeeker
 from tests.serve.filter.streams import cut, due, looking_for, sent, stream
 
+pytestmark = pytest.mark.slow
 KINDS = PersonalConfig().kinds
 PRIVATE_KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA7bq\nabc+/=\n-----END RSA PRIVATE KEY-----"
 PERSONAL = (
