@@ -20,7 +20,6 @@ from luthier.serve.refusal import Refusal
 from tests.serve.asking import asked
 from tests.serve.filter.streams import stream
 
-
 pytestmark = pytest.mark.slow
 
 
