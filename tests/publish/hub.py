@@ -24,7 +24,8 @@ from tests.publish.card_rules import faults_of_card
 
 TOKEN = "hf_" + "CanaryTokenOfTheTests0123456789ab"
 READ_TOKEN = "hf_" + "CanaryTokenThatMayOnlyRead012345"
-LARGE_ENDINGS = (".safetensors", ".gguf", ".bin", ".model", ".lock")
+# tokenizer.json as well, so that an adapter has two large files.
+LARGE_ENDINGS = (".safetensors", ".gguf", ".bin", "tokenizer.json")
 LARGE_BYTES = 10 * 2**20
 SLOW_S = 0.6
 Fault = str | int | None
@@ -93,6 +94,7 @@ class Site:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits 40 ms for the client's acknowledgement
     site: Site
     body: bytes
 
@@ -118,7 +120,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply({"error": f"injected {fault}"}, status=fault)
         if fault == "lost":
             self.wfile = _Nowhere()  # type: ignore[assignment]
-        special = next((a for p, a in self.site.answers.items() if re.search(p, f"{self.command} {path}")), None)
+        special = next(
+            (a for p, a in self.site.answers.items() if re.search(p, f"{self.command} {path}")), None
+        )
         (special or Handler._usual)(self)
         return self._cut() if fault == "lost" else None
 
@@ -263,7 +267,9 @@ class Handler(BaseHTTPRequestHandler):
         revision, _, name = rest.partition("/")
         content = (repo.at(revision) or {}).get(name)
         if content is None:
-            return self.reply({"error": "no entry"}, status=404, X_Error_Code="EntryNotFound", X_Repo_Commit=repo.head)
+            return self.reply(
+                {"error": "no entry"}, status=404, X_Error_Code="EntryNotFound", X_Repo_Commit=repo.head
+            )
         etag = digest(content) if name in repo.large else blob(content)
         sha = repo.head if revision == "main" else revision
         return self.reply(content, ETag=f'"{etag}"', X_Repo_Commit=sha)

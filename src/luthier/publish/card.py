@@ -57,17 +57,19 @@ def write_card(facts: Facts, terms: Terms, samples: list[Sample]) -> Card:
 
 
 def _summary(facts: Facts) -> str:
-    kind = {"adapter": "adapter", "merged": "model", "gguf": "model in GGUF files"}[facts.what]
+    adapter = f"{KINDS[facts.train.method]} adapter" if facts.what == "adapter" else ""
+    kind = {"adapter": f"A {adapter}", "merged": "A model", "gguf": "A model in GGUF files"}[facts.what]
+    over = f" over {_base_name(facts)}" if facts.has_base else " from nothing"
     rows = f" on {facts.data.train.rows_kept:,} rows" if facts.data else ""
-    over = f" over {_base_name(facts)}" if facts.has_base else ""
-    names = ", ".join(name for name, _ in sources_of(facts))
-    of = f" of {names}" if names else ""
-    return f"A {kind} trained{over}{rows}{of}."
+    names = ", ".join(code(name) for name, _ in sources_of(facts))
+    return f"{kind}, trained{over}{rows}{f' of {names}' if names else ''}."
 
 
 def _base_name(facts: Facts) -> str:
     if facts.base_id:
-        return link(facts.base_id, f"{HUB}/{facts.base_id}")
+        revision = facts.recipe.model.revision
+        at = f" at {code(revision[:12])}" if revision else ""
+        return link(facts.base_id, f"{HUB}/{facts.base_id}") + at
     return "the small embedded base of Luthier" if facts.is_embedded else "a base that is not on the hub"
 
 
@@ -88,12 +90,9 @@ def _at_a_glance(facts: Facts, terms: Terms) -> list[str]:
         ("Parameters", f"{format_count(train.parameters_total)}, {format_count(train.parameters_trained)} of them trained ({share:.1%})")
     )  # fmt: skip
     if facts.data is not None:
-        counts = facts.data.train
+        seen = f"{train.trained_tokens_seen:,} trained tokens of {train.tokens_seen:,} seen"
         rows.append(
-            (
-                "Trained on",
-                f"{counts.rows_kept:,} rows, {counts.trained_tokens:,} trained tokens of {counts.tokens:,}",
-            )
+            ("Trained on", f"{facts.data.train.rows_kept:,} rows; {seen} in {train.epochs:.2f} epochs")
         )
     rows.append(("Result", headline(facts)))
     rows.append(("Licence", terms.published.name if terms.published else "not given"))

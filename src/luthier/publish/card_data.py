@@ -3,6 +3,7 @@
 from luthier.publish.facts import Facts, shown_name, sources_of
 from luthier.publish.markdown import code, link, plain, table
 from luthier.publish.terms import Terms
+from luthier.reports.leaks import LeakFindings
 
 # A folder of thousands of shards is named by its first ones; the run's data report has them all.
 MOST_FILES = 20
@@ -28,7 +29,7 @@ def _sources(facts: Facts, terms: Terms) -> list[str]:
             else licence.name
         )
         figures = (
-            (f"{counts.train_rows:,}", f"{counts.train_trained_tokens:,}", f"{counts.token_share:.1%}")
+            (f"{counts.train_rows:,}", _count(counts.train_trained_tokens), _share(counts.token_share))
             if counts is not None
             else (f"{facts.data.train.rows_kept:,}" if facts.data else "", "", "")
         )
@@ -36,11 +37,20 @@ def _sources(facts: Facts, terms: Terms) -> list[str]:
     return table(rows, right=(2, 3, 4))
 
 
+def _count(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
+
+
 def _books(facts: Facts) -> list[str]:
     data = facts.data
     assert data is not None, "checked by the caller"
     apart = f"; {data.validation.rows_kept:,} rows were set apart for validation" if data.validation else ""
-    lines = [f"- Of {data.train.rows_in:,} rows for training {data.train.rows_kept:,} were kept{apart}."]
+    of_all = "all" if data.train.rows_kept == data.train.rows_in else f"{data.train.rows_kept:,}"
+    lines = [f"- Of {data.train.rows_in:,} rows for training {of_all} were kept{apart}."]
     dropped = {**data.train.dropped, **{f"cleaning: {why}": count for why, count in _cleaned(facts).items()}}
     if dropped:
         reasons = ", ".join(f"{count:,} {plain(reason)}" for reason, count in dropped.items())
@@ -49,13 +59,20 @@ def _books(facts: Facts) -> list[str]:
         lines.append(
             f"- {data.train.rows_truncated:,} rows were cut to {facts.recipe.data.max_length:,} tokens."
         )
-    if data.leaks is None:
-        lines.append(
-            "- Whether held-out questions are among the training rows was not looked for by this run."
-        )
-    else:
-        lines.append("- Held-out questions among the training rows were looked for before the training.")
+    lines.append(_leaks(data.leaks))
     return lines
+
+
+def _leaks(leaks: LeakFindings | None) -> str:
+    if leaks is None:
+        return "- This run did not look for held-out or benchmark questions among the training rows."
+    looked = [
+        *([f"{len(leaks.suite_files):,} files of benchmark suites"] if leaks.suites else []),
+        *(["the validation rows"] if leaks.validation else []),
+    ]
+    reasons = ", ".join(f"{count:,} {plain(reason)}" for reason, count in leaks.reasons.items()) or "none"
+    became = "left out" if leaks.found == "drop" else "left in"
+    return f"- Questions of {' and '.join(looked)} were looked for among the training rows; found and {became}: {reasons}."
 
 
 def _cleaned(facts: Facts) -> dict[str, int]:

@@ -138,16 +138,16 @@ def _samples(samples: list[Sample]) -> list[str]:
             "",
             f"**{number}.** Prompt",
             "",
-            *fenced(sample.prompt),
+            *fenced(sample.prompt.strip()),
             "",
             "Expected",
             "",
-            *fenced(sample.expected),
+            *fenced(sample.expected.strip()),
         ]
         if sample.tuned is not None:
-            lines += ["", "This model", "", *fenced(sample.tuned)]
+            lines += ["", "This model", "", *fenced(sample.tuned.strip())]
         if sample.base is not None:
-            lines += ["", "Base", "", *fenced(sample.base)]
+            lines += ["", "Base", "", *fenced(sample.base.strip())]
     return lines
 
 

@@ -24,7 +24,8 @@ from luthier.knowledge.model_folder import EMBEDDED, INDEX_FILE, find_weight_fil
 from luthier.publish.facts import Facts, shown_name
 from luthier.reports.publish import PublishedFile
 
-CARD, LICENCE, NOTICE, RECIPE = "README.md", "LICENSE", "NOTICE", "config_used.yaml"
+CARD, RECIPE, NOTICE = "README.md", "config_used.yaml", "NOTICE"
+LICENCE, BASE_LICENCE = "LICENSE", "LICENSE.base"
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
     "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt",
@@ -46,7 +47,7 @@ class Upload:
     """Its name in the repository."""
     source: Path | None
     content: bytes | None
-    bytes: int
+    size_bytes: int
     sha256: str
     rewritten: tuple[str, ...] = ()
 
@@ -65,7 +66,7 @@ class Upload:
 
     def listed(self) -> PublishedFile:
         return PublishedFile(
-            path=self.path, bytes=self.bytes, sha256=self.sha256, rewritten=list(self.rewritten)
+            path=self.path, bytes=self.size_bytes, sha256=self.sha256, rewritten=list(self.rewritten)
         )
 
 
@@ -160,5 +161,8 @@ def _recipe(facts: Facts) -> Upload:
 def texts_of(uploads: Sequence[Upload]) -> Iterator[tuple[Upload, str]]:
     """Every file that is text, decoded; a byte that is no UTF-8 becomes a replacement character."""
     for upload in uploads:
-        if not upload.path.endswith((".safetensors", ".gguf", ".model")) and upload.bytes <= MOST_TEXT_BYTES:
+        if (
+            not upload.path.endswith((".safetensors", ".gguf", ".model"))
+            and upload.size_bytes <= MOST_TEXT_BYTES
+        ):
             yield upload, upload.read().decode("utf-8", "replace")

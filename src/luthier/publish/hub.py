@@ -26,7 +26,6 @@ MOST_WAIT_S = 300
 MOST_ANSWER_BYTES = 32 * 2**20
 # Of a compressed answer, which may grow a thousandfold; none was asked for.
 MOST_PACKED_BYTES = 256 * 2**10
-COUNTED_BYTES = 64 * 2**10
 AGAIN = (408, 429, 500, 502, 503, 504)
 
 
@@ -78,7 +77,7 @@ class Line:
             raise _wrong_answer(f"it asks for the token to be sent to {place(address)}")
         if self.endpoint.startswith("https:") and not address.startswith("https:"):
             raise _wrong_answer(f"it asks for files to be sent unencrypted, to {place(address)}")
-        if int(request.headers.get("content-length", 0)) >= COUNTED_BYTES:
+        if request.method in ("POST", "PUT"):
             request.stream = _counted(request.stream, self)
 
     def on_response(self, response: Any) -> None:

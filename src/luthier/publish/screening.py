@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from luthier.publish.files import LICENCE, NOTICE, Upload, texts_of
+from luthier.publish.files import BASE_LICENCE, LICENCE, NOTICE, Upload, texts_of
 from luthier.reports.publish import Objection
 from luthier.screen.personal import find_personal
 from luthier.screen.secrets import find_secrets
@@ -38,7 +38,7 @@ def find_private(uploads: Sequence[Upload], *, acknowledged: frozenset[str]) -> 
             continue
         own = _without_vocabulary(text) if upload.path == "tokenizer.json" else text
         found += _paths(upload, own)
-        if "personal" not in acknowledged and upload.path not in (LICENCE, NOTICE):
+        if "personal" not in acknowledged and upload.path not in (LICENCE, BASE_LICENCE, NOTICE):
             found += _personal(upload, own)
     for upload in uploads:
         if upload.path.endswith((".safetensors", ".gguf")) and upload.source is not None:

@@ -44,7 +44,7 @@ class Prepared:
 
     @property
     def bytes(self) -> int:
-        return sum(upload.bytes for upload in self.uploads)
+        return sum(upload.size_bytes for upload in self.uploads)
 
     def plan(self) -> PublishPlan:
         """What a dry run shows."""

@@ -17,7 +17,7 @@ from luthier.knowledge.licences import (
 )
 from luthier.knowledge.model_folder import EMBEDDED
 from luthier.publish.facts import Facts, sources_of
-from luthier.publish.files import LICENCE, NOTICE, Upload
+from luthier.publish.files import BASE_LICENCE, LICENCE, NOTICE, Upload
 from luthier.reports.publish import Objection
 
 CARD_WORD, WORD = "publish-card", "publish-licence"
@@ -43,7 +43,9 @@ class Terms:
     """None if the model has no base."""
     data: tuple[DataTerms, ...]
     text: Path | None
-    """A file with the licence's text."""
+    """A file with the text of the licence that is published."""
+    base_text: Path | None
+    """A file with the text of the base's licence, where it is another one."""
     acknowledged: frozenset[str]
 
     @property
@@ -59,7 +61,6 @@ def read_terms(facts: Facts) -> Terms:
     """
     publish = facts.recipe.publish
     base_folder = _local_base(facts)
-    text = Path(publish.licence_file) if publish.licence_file else _licence_file(base_folder)
     if publish.licence_file and not Path(publish.licence_file).is_file():
         raise UsageError(
             "usage",
@@ -67,18 +68,24 @@ def read_terms(facts: Facts) -> Terms:
             where="publish.licence_file",
             fix="Name a file with the licence's text.",
         )
+    published = find_licence(publish.licence) if publish.licence else None
+    base = _base_licence(facts, base_folder) if facts.has_base else None
+    base_text = _licence_file(base_folder)
+    is_one = published is not None and base is not None and published.name == base.name
     return Terms(
-        published=find_licence(publish.licence) if publish.licence else None,
-        base=_base_licence(facts, base_folder) if facts.has_base else None,
+        published=published,
+        base=base,
         data=tuple(_data_licences(facts)),
-        text=text,
+        text=Path(publish.licence_file) if publish.licence_file else base_text if is_one else None,
+        base_text=None if is_one else base_text,
         acknowledged=frozenset(find_licence(name).name for name in publish.acknowledged),
     )
 
 
 def licence_uploads(terms: Terms) -> list[Upload]:
-    """LICENSE and NOTICE, as far as there are."""
-    uploads = [Upload.of_file(LICENCE, terms.text)] if terms.text else []
+    """The licence's text, the base's where it is another, and NOTICE, as far as there are."""
+    texts = ((LICENCE, terms.text), (BASE_LICENCE, terms.base_text))
+    uploads = [Upload.of_file(name, path) for name, path in texts if path]
     if terms.base and terms.base.notice:
         changed = "This model was changed from it by fine-tuning; README.md says how."
         uploads.append(Upload.of_text(NOTICE, f"{terms.base.notice}\n{changed}\n"))
@@ -147,7 +154,7 @@ def _duties(facts: Facts, terms: Terms, base: Licence) -> Iterator[Objection]:
             what=f"{base.title} asks that the model's name begins with {base.name_starts!r}; it is {name}",
             fix=f"publish.repo={owner}/{base.name_starts.replace(' ', '-')}-{name}",
         )
-    if base.asks_copy and terms.text is None:
+    if base.asks_copy and terms.text is None and terms.base_text is None:
         yield Objection(
             word=WORD,
             what=f"{base.title} asks that a copy of it goes along",

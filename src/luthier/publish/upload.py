@@ -161,7 +161,7 @@ class Hub:
 
         One at a time, so that what is cut off is one file and not several.
         """
-        self._line.total_bytes = self._line.bytes_sent + sum(upload.bytes for upload in uploads)
+        self._line.total_bytes = self._line.bytes_sent + sum(upload.size_bytes for upload in uploads)
         patiently(
             self._line,
             "the files",
@@ -232,14 +232,16 @@ class Hub:
 
 def is_same(remote: RemoteFile | None, upload: Upload) -> bool:
     """Whether the hub lists exactly this file: by SHA-256 where it is large, else by git's hash."""
-    if remote is None or remote.bytes != upload.bytes:
+    if remote is None or remote.bytes != upload.size_bytes:
         return False
     return remote.sha256 == upload.sha256 if remote.sha256 else remote.blob == git_hash(upload)
 
 
 def git_hash(upload: Upload) -> str:
     """The SHA-1 by which git knows the content (git-scm.com/book, Git Objects): `blob <bytes>\\0` goes before it."""
-    return hashlib.sha1(f"blob {upload.bytes}\0".encode() + upload.read(), usedforsecurity=False).hexdigest()
+    return hashlib.sha1(
+        f"blob {upload.size_bytes}\0".encode() + upload.read(), usedforsecurity=False
+    ).hexdigest()
 
 
 def check_remote(hub: Hub, repo: str, revision: str, uploads: Sequence[Upload], listener: Listener) -> None:
@@ -254,8 +256,8 @@ def check_remote(hub: Hub, repo: str, revision: str, uploads: Sequence[Upload], 
         found = remote.get(upload.path)
         if found is None:
             wrong.append(f"{upload.path} is not there")
-        elif found.bytes != upload.bytes:
-            wrong.append(f"{upload.path} has {found.bytes:,} bytes there, {upload.bytes:,} here")
+        elif found.bytes != upload.size_bytes:
+            wrong.append(f"{upload.path} has {found.bytes:,} bytes there, {upload.size_bytes:,} here")
         else:
             digest = found.sha256 or hashlib.sha256(hub.read(repo, upload.path, revision)).hexdigest()
             if digest != upload.sha256:
