@@ -3,6 +3,7 @@
 PYTHON ?= python3
 TRAIN_CONFIG ?= train
 RUN ?=
+QUANT ?= Q5_K_M
 WORKERS ?= 2
 CHATGPT ?= data/chatgpt
 TO ?= prompt_completion
@@ -14,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfil
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv install convert prepare train eval eval-baseline compare merge demo doctor check static format test test-quick test-gpu clean
+.PHONY: help venv install convert prepare train eval eval-baseline compare merge gguf demo doctor check static format test test-quick test-gpu clean
 
 help: ## Say what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +57,10 @@ compare: install ## Compare the two, paired row by row (RUN=DIR)
 
 merge: install ## Merge the adapter into its base, with proof (RUN=DIR)
 	$(BIN)/luthier merge $(OF_RUN)
+
+gguf: install ## Write the merged model as a GGUF file, with proof (QUANT=Q5_K_M, RUN=DIR); fetches llama.cpp once
+	@$(BIN)/luthier env make gguf
+	$(BIN)/luthier export gguf --quant $(QUANT) $(OF_RUN)
 
 demo: install ## The whole line on the embedded base: train, judge, compare
 	$(BIN)/luthier demo

@@ -44,6 +44,7 @@ SURFACE: dict[str, set[str]] = {
     | {"--skip-faulty", "--overwrite", "--dry-run"},
     "recipe show": COMMON | {"--changed"},
     "recipe schema": COMMON,
+    "export gguf": COMMON | {"--run", "--quant", "--again", "--dry-run"},
     "env make": COMMON | {"--again"},
     "explain": COMMON,
     "doctor": COMMON,

@@ -149,6 +149,7 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
         "keys revoke": ("shop", "--file", "keys.json"),
         "audit verify": ("audit.jsonl",),
         "env make": ("gguf",),
+        "export gguf": ("--run", run, "--quant", "F16", "export.gguf.answers=2"),
         "explain": ("lr",),
         "doctor": (),
         "demo": (),
@@ -156,7 +157,7 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
 
 
 VERBS = sorted(surface())
-WITH_LLAMA_CPP = ("env make",)
+WITH_LLAMA_CPP = ("env make", "export gguf")
 PROMPT = "Say otherwise: {{ prompt }}"
 SYNTH = (
     "--seeds",

@@ -22,6 +22,7 @@ from luthier.cli.doctor import doctor
 from luthier.cli.env import env
 from luthier.cli.evaluate import evaluate
 from luthier.cli.explain import explain
+from luthier.cli.export import export
 from luthier.cli.keys import keys
 from luthier.cli.merge import merge
 from luthier.cli.output import show_json, tell
@@ -47,6 +48,7 @@ ORDER = (
     "eval",
     "compare",
     "merge",
+    "export",
     "serve",
     "keys",
     "audit",
@@ -114,6 +116,7 @@ app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("compare", short_help="Compare a run with its base or with another run.")(compare)
 app.command("merge")(merge)
+app.add_typer(export, name="export")
 app.command("serve")(serve)
 app.add_typer(keys, name="keys")
 app.add_typer(audit, name="audit")

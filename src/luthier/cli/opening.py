@@ -29,6 +29,7 @@ FREE = (
     "train.profile",
     "evaluate.",
     "merge.",
+    "export.",
     "publish.",
     "data.cache_path",
 )

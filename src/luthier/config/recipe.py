@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from luthier.config.base import Section
 from luthier.config.data import DataConfig
 from luthier.config.evaluate import EvaluateConfig
-from luthier.config.export import MergeConfig
+from luthier.config.export import ExportConfig, MergeConfig
 from luthier.config.method import LoraMethod, Method, ScratchMethod
 from luthier.config.model import ModelConfig
 from luthier.config.publish import PublishConfig
@@ -34,6 +34,8 @@ class Recipe(Section):
     """Judging the model."""
     merge: MergeConfig = MergeConfig()
     """Merging the adapter into its base."""
+    export: ExportConfig = ExportConfig()
+    """Files for other programs."""
     publish: PublishConfig = PublishConfig()
     """Publishing on the Hugging Face hub."""
     serve: ServeConfig = ServeConfig()

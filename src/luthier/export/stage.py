@@ -65,7 +65,7 @@ def merge(
     if report is not None:
         return report
     begun = time.monotonic()
-    with lock_run(run), _work_folder(run.stage("merge")) as work:
+    with lock_run(run), work_folder(run.stage("merge")) as work:
         bench = set_up(inputs, work, listener, stop)
         written, truth, figures = _make(bench)
         judge(figures, inputs, weights=len(written.weights))
@@ -82,7 +82,7 @@ def _finished(inputs: MergeInputs) -> MergeReport | None:
 
 
 @contextmanager
-def _work_folder(stage: Path) -> Iterator[Path]:
+def work_folder(stage: Path) -> Iterator[Path]:
     """A temporary folder of the stage that is gone afterwards, whatever happens; one of a killed process goes first."""
     work = stage / f"{TEMPORARY_PREFIX}work"
     with disk_faults(stage):

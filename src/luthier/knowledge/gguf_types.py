@@ -5,11 +5,6 @@ every type. The budgets are measured; docs/how-to/gguf.md says how.
 """
 
 from dataclasses import dataclass
-from typing import Literal
-
-GgufType = Literal[
-    "F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0", "Q3_K_M", "Q2_K"
-]  # fmt: skip
 
 
 @dataclass(frozen=True)

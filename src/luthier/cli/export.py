@@ -1,0 +1,124 @@
+"""`luthier export`: files for other programs, proven to answer as the trained model does."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from luthier.cli.options import Again, AsJson, RunName, Words
+
+if TYPE_CHECKING:
+    from luthier.floor.rundir import RunDir
+    from luthier.reports.gguf import GgufReport
+
+export = typer.Typer(help="Files for other programs.", no_args_is_help=True)
+
+Quant = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--quant",
+        metavar="TYPE",
+        help="A type, such as F16, Q8_0 or Q5_K_M; several times for several files.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")]
+
+
+@export.callback()
+def _group() -> None:
+    """Files for other programs."""
+
+
+@export.command("gguf", short_help="GGUF files, for llama.cpp, Ollama and LM Studio.")
+def gguf(
+    words: Words = None,
+    run: RunName = None,
+    quant: Quant = None,
+    again: Again = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's merged model as GGUF files.
+
+    llama.cpp loads each file and is compared with the merged model on held-out rows; one that disagrees is deleted. A run that is not
+    merged yet is merged first.
+    """
+    from luthier.cli.choose import finished_run, recipe_of_run, split_words
+    from luthier.cli.output import show, show_json
+    from luthier.cli.screen import Screen
+    from luthier.floor.stop import StopFlag, listen_for_stop
+
+    screen = Screen()
+    name, overrides = split_words(words)
+    chosen = finished_run(run, screen)
+    types = [f"export.gguf.types=[{','.join(type.upper() for type in quant)}]"] if quant else []
+    resolved = recipe_of_run(chosen, name, [*overrides, *types])
+    with listen_for_stop(StopFlag()) as stop:
+        from luthier.export.gguf.stage import export_gguf, needs_merge, plan_export
+        from luthier.export.stage import merge
+
+        if needs_merge(chosen) and not dry_run:
+            screen.say("The run is not merged yet: merging first")
+            merge(resolved.recipe, chosen, listener=screen, stop=stop)
+        if dry_run:
+            facts = plan_facts(plan_export(resolved.recipe, chosen, again=again))
+            return show_json(facts) if as_json else show(plan_text(facts))
+        report = export_gguf(resolved.recipe, chosen, listener=screen, stop=stop, again=again)
+    if as_json:
+        return show_json({"run": str(chosen.path), **report.model_dump(mode="json")})
+    return show(exported_text(chosen, report))
+
+
+def plan_facts(plan: Any) -> dict[str, Any]:
+    """What an export would write, for people and programs."""
+    return {
+        "run": str(plan.run.path),
+        "folder": str(plan.folder),
+        "source": str(plan.source.architecture.folder),
+        "tokenizer": plan.source.vocabulary.rule,
+        "there": [file.type for file in plan.kept],
+        "to_write": {type.name: plan.bytes_of(type) for type in plan.missing},
+        "needed_bytes": plan.needed_bytes if plan.missing else 0,
+    }
+
+
+def plan_text(facts: dict[str, Any]) -> str:
+    """The plan as a terminal shows it."""
+    from luthier.floor.units import format_bytes
+
+    lines = [f"from    {facts['source']}", f"into    {facts['folder']}", f"tokens  {facts['tokenizer']}"]
+    lines += [f"write   {type}  about {format_bytes(size)}" for type, size in facts["to_write"].items()]
+    lines += [f"there   {type}" for type in facts["there"]]
+    return "\n".join([*lines, f"disk    {format_bytes(facts['needed_bytes'])} while it works"])
+
+
+def exported_text(run: "RunDir", report: "GgufReport") -> str:
+    """Where the files lie and the figures that prove each."""
+    from luthier.cli.choose import shown_path
+    from luthier.cli.output import table
+    from luthier.floor.units import format_bytes, format_duration
+
+    rows = [("type", "size", "mean KL", "allowed", "same first", "perplexity", "same answers")]
+    rows += [
+        (
+            file.type,
+            format_bytes(file.file_bytes),
+            f"{file.mean_kl:.2e}",
+            f"{file.allowed_kl:g}",
+            f"{file.top1_agreement:.1%}",
+            f"{file.perplexity_before:.3f} -> {file.perplexity_after:.3f}",
+            "-" if file.same_answer_share is None else f"{file.same_answer_share:.0%}",
+        )
+        for file in report.files
+    ]
+    texts = max(file.texts_checked for file in report.files)
+    return "\n".join(
+        [
+            table(rows),
+            "",
+            *(f"file    {file.path}" for file in report.files),
+            f"proof   llama.cpp {report.llama_cpp}: the same ids for {texts:,} texts ({report.tokenizer}), logits on "
+            f"{report.rows_checked:,} held-out rows",
+            f"took    {format_duration(report.seconds)}",
+            f"run     {shown_path(run)}",
+        ]
+    )

@@ -1,0 +1,75 @@
+"""What the merged model says of the held-out rows: its logits, and its answers to some of the questions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from luthier.config.recipe import Recipe
+from luthier.export.check_rows import CheckRow, CheckRows
+from luthier.export.logits import ATTENTION, KeptLogits, choose_positions, keep_logits
+from luthier.export.room import choose_place
+from luthier.export.save import DTYPES
+from luthier.floor.log import Listener
+from luthier.floor.stop import StopFlag
+from luthier.knowledge.model_folder import ModelFacts
+from luthier.modelling.device import choose_device
+from luthier.modelling.generate import generate_answers
+from luthier.modelling.load import load_base
+
+ANSWER_TOKENS = 48
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The merged model's side of every comparison."""
+
+    rows: tuple[CheckRow, ...]
+    stop_ids: tuple[int, ...]
+    logits: KeptLogits
+    prompts: tuple[tuple[int, ...], ...]
+    answers: tuple[tuple[int, ...], ...]
+    """Without the token that ends them."""
+
+
+def ask_merged(
+    folder: Path,
+    facts: ModelFacts,
+    recipe: Recipe,
+    rows: CheckRows,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    work: Path,
+    listener: Listener,
+    stop: StopFlag | None,
+) -> Truth:
+    """Load the merged model, keep its logits in `work`, let it answer. Raises EnvironmentFault if memory is short."""
+    stored = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}.get(facts.dtype, "fp32")
+    place = choose_place(
+        facts.parameters, device=choose_device(recipe.model.device), stored=stored, must_be_exact=False
+    )
+    model = load_base(folder, dtype=DTYPES[place.dtype], device=place.device, attention=ATTENTION)
+    vocabulary = int(model.get_output_embeddings().weight.shape[0])
+    compared = choose_positions([row.ids for row in rows.rows], vocabulary=vocabulary)
+    logits = keep_logits(
+        model, compared, work / "merged.f32", label="logits of the merged model", listener=listener, stop=stop
+    )
+    most = recipe.evaluate.max_prompt_tokens
+    prompts = tuple(row.prompt[-most:] for row in rows.questions[: recipe.export.gguf.answers])
+    answers: list[list[int]] = []
+    if prompts:
+        with torch.inference_mode():
+            answers = generate_answers(
+                model,
+                prompts,
+                stop_ids=rows.stop_ids,
+                pad_id=tokenizer.pad_token_id or 0,
+                max_new_tokens=ANSWER_TOKENS,
+                batch_tokens=recipe.evaluate.batch_tokens,
+                listener=listener,
+                stop=stop,
+                label="answers of the merged model",
+            )
+    spoken = tuple(tuple(token for token in answer if token not in rows.stop_ids) for answer in answers)
+    return Truth(tuple(row for row in rows.rows if row.ids), rows.stop_ids, logits, prompts, spoken)

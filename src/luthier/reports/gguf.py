@@ -1,0 +1,50 @@
+"""What an export to GGUF leaves: for every file the proof that llama.cpp answers from it as the merged model does."""
+
+from pydantic import BaseModel, ConfigDict
+
+from luthier.reports.base import Report
+
+
+class GgufFile(BaseModel):
+    """One file that passed its check, measured in llama.cpp, from the file, on held-out rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    type: str
+    """`F16`, `Q8_0`, `Q5_K_M`, ..."""
+    path: str
+    file_bytes: int
+    sha256: str
+    made_by: str
+    """`gguf` for plain types, else the llama.cpp that mixed the types."""
+    texts_checked: int
+    """Texts of which llama.cpp made our ids, id for id."""
+    tokens_checked: int
+    mean_kl: float
+    """Nats a token."""
+    allowed_kl: float
+    max_kl: float
+    top1_agreement: float
+    max_logit_difference: float
+    perplexity_before: float
+    perplexity_after: float
+    """Of the held-out rows: by the merged model, and by the file."""
+    answers_checked: int
+    same_answer_share: float | None
+    """How much of the greedy answers is the same from their start; None without questions."""
+
+
+class GgufReport(Report):
+    """The files of a run's model in GGUF form."""
+
+    folder: str
+    source: str
+    """The merged model, or the whole model that the run trained."""
+    tokenizer: str
+    """llama.cpp's name for the tokenizer's rules."""
+    is_normalizing: bool
+    """Our tokenizer brings texts into NFC first and llama.cpp does not: whoever calls it should."""
+    rows_checked: int
+    llama_cpp: str
+    """The version that loaded the files."""
+    files: tuple[GgufFile, ...]
