@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfil
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help venv install convert prepare train eval eval-baseline compare merge gguf demo doctor check static format test test-quick test-gpu clean
+.PHONY: help venv install convert prepare train eval eval-baseline compare merge gguf publish-hf demo doctor check static format test test-quick test-gpu clean
 
 help: ## Say what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,10 @@ merge: install ## Merge the adapter into its base, with proof (RUN=DIR)
 gguf: install ## Write the merged model as a GGUF file, with proof (QUANT=Q5_K_M, RUN=DIR); fetches llama.cpp once
 	@$(BIN)/luthier env make gguf
 	$(BIN)/luthier export gguf --quant $(QUANT) $(OF_RUN)
+
+publish-hf: export HF_REPO_ID := $(HF_REPO_ID)
+publish-hf: install ## Publish the newest run (or RUN=DIR) on the Hugging Face hub, private (reads HF_TOKEN, HF_REPO_ID)
+	@$(BIN)/luthier publish $(OF_RUN) --repo "$$HF_REPO_ID" --yes
 
 demo: install ## The whole line on the embedded base: train, judge, compare
 	$(BIN)/luthier demo

@@ -48,7 +48,7 @@ from tests.docs.pages import ROOT, CommandLine, command_lines, links, page, page
 
 EXIT_CODES = "docs/reference/exit-codes.md"
 TABLE_HEAD = "| word | exit code | meaning |\n| --- | --- | --- |\n"
-SETTING = re.compile(r"(model|data|method|train|evaluate|merge|serve)(\.[a-z][a-z_0-9]*)+")
+SETTING = re.compile(r"(model|data|method|train|evaluate|merge|serve|publish)(\.[a-z][a-z_0-9]*)+")
 FILE_ENDINGS = (".jsonl", ".yaml", ".md", ".py", ".json")
 OVERRIDE = re.compile(r"[~+]{0,2}[a-z][a-z_0-9.]*=\S+")
 REPORTS = (

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 # docs/hub/repositories-licenses.md, and the names of Llama's licences that came after it.
-LICENCES = set(
+LICENCES = frozenset(
     [
         "apache-2.0",
         "mit",
@@ -136,7 +136,9 @@ def _faults_of_results(index: Any) -> list[str]:
                 found.append('"task.type" is missing')
             if not (result.get("dataset", {}).get("type") and result["dataset"].get("name")):
                 found.append('"dataset.type" or "dataset.name" is missing')
-            for metric in result.get("metrics", []):
-                if not metric.get("type") or not isinstance(metric.get("value"), int | float):
-                    found.append(f'"metrics" {metric} lacks its type or value')
+            found += [
+                f'"metrics" {metric} lacks its type or value'
+                for metric in result.get("metrics", [])
+                if not metric.get("type") or not isinstance(metric.get("value"), int | float)
+            ]
     return found

@@ -129,6 +129,7 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
         "eval": ("eval", "--run", run),
         "compare": (run,),
         "merge": ("--run", run),
+        "publish": ("--run", run, "--repo", "me/colours", "--dry-run", *PUBLISH),
         "runs": (),
         "validate": ("train",),
         "data convert": ("data/eval/test.jsonl", "--dry-run"),
@@ -157,6 +158,12 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
 
 
 VERBS = sorted(surface())
+PUBLISH = (
+    "publish.licence=mit",
+    "publish.base_model=me/base",
+    "publish.base_licence=mit",
+    "publish.data_licences=[mit]",
+)
 WITH_LLAMA_CPP = ("env make", "export gguf")
 PROMPT = "Say otherwise: {{ prompt }}"
 SYNTH = (

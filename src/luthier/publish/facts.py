@@ -112,6 +112,13 @@ def _kind(recipe: Recipe, run: RunDir, train: TrainReport) -> Kind:
     wanted = recipe.publish.what
     if wanted == "auto":
         return "adapter" if is_adapter else "merged"
+    if wanted == "gguf":
+        raise UsageError(
+            "usage",
+            "GGUF files cannot be published by this command yet",
+            where="publish.what = gguf",
+            fix="Publish the merged model: luthier publish --what merged",
+        )
     if wanted == "adapter" and not is_adapter:
         raise UsageError(
             "usage",
