@@ -50,6 +50,21 @@ def find_files(path: Path, pattern: str = ROW_PATTERN, *, by_recipe: bool = True
     return found
 
 
+def find_row_files(path: Path, *, by_recipe: bool = True) -> list[Path]:
+    """A file as it is named, or all files of a folder whose names end as those of rows do, whatever their formats.
+
+    For sets that rows are compared with: a file passed over there would be a leak that nobody sees. Raises DataError as
+    `find_files`, and data-missing for a folder without rows.
+    """
+    files = find_files(path, "*", by_recipe=by_recipe)
+    found = [file for file in files if file == path or holds_rows(file)]
+    if not found:
+        what = f"no file in {path} has a name that ends as those of rows do"
+        fix = _how_to_name(path, by_recipe=by_recipe)
+        raise DataError("data-missing", what, where="data.leaks" if by_recipe else str(path), fix=fix)
+    return found
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn the system's refusals to read `path` into DataError where it is gone, EnvironmentFault otherwise."""

@@ -1,12 +1,15 @@
 """Rows from an endpoint over real HTTP: the books, what is left out, and that nothing is asked twice."""
 
 import dataclasses
+import gzip
 import json
 import signal
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from luthier.data.synth.stage import plan_synth, synth
 from luthier.data.synth.task import Checks, Sampling
@@ -113,6 +116,33 @@ def test_an_answer_that_fails_its_schema_is_asked_for_again(tmp_path: Path) -> N
     assert report.requests == 2 + 1 + 3
     (line,) = rows_of(tmp_path / "rows.dropped")
     assert line["detail"] == "$.q: 7 is not of type 'string'"
+
+
+def test_a_folder_of_rows_in_several_formats_is_compared_with_whole(tmp_path: Path) -> None:
+    """What a command left beside its rows is no row, and no format is passed over since another is there."""
+    have = tmp_path / "have"
+    have.mkdir()
+    rows = [
+        {"prompt": f"Write one sentence about {topic}.", "completion": ANSWERS[topic]}
+        for topic in ("rivers", "lenses", "bread", "tides")
+    ]
+    (have / "a.csv").write_text('prompt,completion\n"{prompt}","{completion}"\n'.format(**rows[0]))
+    parquet.write_table(pyarrow.Table.from_pylist([rows[1]]), have / "b.parquet")
+    (have / "c.json").write_text(json.dumps([rows[2]]))
+    (have / "d.jsonl.gz").write_bytes(gzip.compress(json.dumps(rows[3]).encode() + b"\n"))
+    (have / "e.jsonl").write_text(json.dumps({"prompt": "Why?", "completion": "For that reason."}) + "\n")
+    (have / "e.report.json").write_text("{}")
+    (have / "README.md").write_text("# About these\n")
+    with endpoint(well) as server:
+        report = synth(make_task(tmp_path, server.address, against=(have,)))
+    assert report.dropped == {"duplicate: against-exact": 4}
+    repeats = [line["detail"].removeprefix(f"repeats {have}/") for line in rows_of(tmp_path / "rows.dropped")]
+    assert [each.split(",")[0] for each in repeats] == [
+        "a.csv:2",
+        "b.parquet#row 1",
+        "c.json#row 1",
+        "d.jsonl.gz:1",
+    ]
 
 
 def test_rows_that_exist_already_are_left_out_exactly_and_nearly(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from luthier.floor.stop import StopFlag
 from luthier.reports.dedup import DedupReport, PromptCounts
 from luthier.reports.provenance import gather_provenance
 from luthier.text.columns import Columns
-from luthier.text.row_files import find_files
+from luthier.text.row_files import find_files, find_row_files
 
 __all__ = ["DedupTask", "dedup"]
 
@@ -128,7 +128,7 @@ def dedup(
 
 def _find_inputs(task: DedupTask) -> tuple[list[Path], list[Path]]:
     sources = [file for path in task.sources for file in find_files(path, by_recipe=False)]
-    against = [file for path in task.against for file in find_files(path, by_recipe=False)]
+    against = [file for path in task.against for file in find_row_files(path, by_recipe=False)]
     seen: set[Path] = set()
     for file in (*sources, *against):
         if file.resolve() in seen:

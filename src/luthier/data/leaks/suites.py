@@ -13,10 +13,10 @@ from luthier.floor.log import Listener
 from luthier.floor.units import count_of
 from luthier.text.json_lines import LONGEST_LINE_BYTES, parse_object
 from luthier.text.problems import LineFault, Problems
-from luthier.text.readers.endings import ENDINGS, holds_rows
+from luthier.text.readers.endings import ENDINGS
 from luthier.text.readers.formats import read_records
 from luthier.text.readers.record import Record
-from luthier.text.row_files import find_files
+from luthier.text.row_files import find_row_files
 from luthier.text.rows import Row
 from luthier.text.shapes import guess_shape
 
@@ -41,8 +41,7 @@ def suite_files(paths: Sequence[str | Path], *, by_recipe: bool) -> list[Path]:
     """The files named, and of a folder all whose name ends as rows do; raises DataError if one is not there."""
     found: list[Path] = []
     for name in paths:
-        files = find_files(Path(name), "*", by_recipe=by_recipe)
-        found += [file for file in files if file == Path(name) or holds_rows(file)]
+        found += find_row_files(Path(name), by_recipe=by_recipe)
     return list(dict.fromkeys(found))
 
 

@@ -28,7 +28,7 @@ from luthier.floor.units import count_of
 from luthier.reports.provenance import gather_provenance
 from luthier.reports.synth import SynthPlan, SynthReport
 from luthier.text.problems import LineFault, Problems
-from luthier.text.row_files import find_files
+from luthier.text.row_files import find_row_files
 
 __all__ = ["plan_synth", "synth"]
 
@@ -105,7 +105,7 @@ def _prepare(task: SynthTask) -> tuple[Prompts, Journal, int]:
     prompts = load_prompts(task.template)
     prompts.form(task.form)
     for path in task.against:
-        if any(file.resolve() == task.out.resolve() for file in find_files(path, "*.jsonl", by_recipe=False)):
+        if any(file.resolve() == task.out.resolve() for file in find_row_files(path, by_recipe=False)):
             what = f"{task.out} would be held against itself"
             raise UsageError("usage", what, where="--against", fix="Name the files apart from --out.")
     if not task.exact_only:

@@ -37,6 +37,8 @@ ENDINGS: Mapping[str, FileFormat] = {
     ".tfrecords": "tfrecord",
 }
 ABOUT_OTHERS = ("README", "LICENSE", "LICENCE", "NOTICE")
+# What the commands of the data stage write beside the rows.
+REPORT_ENDING = ".report.json"
 
 
 def ending_of(path: Path) -> str:
@@ -69,4 +71,5 @@ def is_plain_lines(path: Path) -> bool:
 def holds_rows(path: Path) -> bool:
     """Whether a file's name ends as one of rows does, and is none that tells about the others of its folder."""
     is_about_others = path.stem.upper().startswith(ABOUT_OTHERS) or path.name.startswith(".")
+    is_about_others |= path.name.endswith(REPORT_ENDING)
     return ending_of(path) in ENDINGS and not is_about_others
