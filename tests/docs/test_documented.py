@@ -26,6 +26,7 @@ from luthier.reports.convert import ConvertReport, LedgerCounts
 from luthier.reports.data import CleaningCounts, DataReport, FilterCounts, SplitCounts
 from luthier.reports.dedup import Cluster, DedupReport, PromptCounts, RepeatedPair
 from luthier.reports.evaluate import CompareReport, EvaluateReport, MetricComparison
+from luthier.reports.gguf import GgufFile, GgufReport
 from luthier.reports.merge import MergeReport
 from luthier.reports.provenance import Provenance
 from luthier.reports.survey import (
@@ -71,6 +72,8 @@ REPORTS = (
     CompareReport,
     MetricComparison,
     MergeReport,
+    GgufReport,
+    GgufFile,
     ConvertReport,
     LedgerCounts,
     SynthPlan,
