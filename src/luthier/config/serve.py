@@ -140,24 +140,9 @@ class BoundsConfig(Section):
     """The longest that answers under way may take to end once the server is told to stop, in seconds."""
 
 
-class VllmConfig(Section):
-    """What is handed to vLLM, where that is the engine."""
-
-    command: Text | None = None
-    """The program that starts its server, such as /opt/vllm/bin/vllm; null looks for `vllm` on the path."""
-    tensor_parallel: Count = 1
-    """Over how many GPUs each layer is spread."""
-    speculative: Text | None = None
-    """Its speculative decoding, as the JSON object that vLLM documents."""
-    gpu_memory: Fraction = 0.9
-    """The share of a GPU's memory that it takes."""
-
-
 class ServeConfig(Section):
     """The server."""
 
-    engine: Literal["auto", "own", "llamacpp", "vllm"] = "auto"
-    """What answers: Luthier's own generator, llama.cpp or vLLM. `auto` takes llama.cpp for a GGUF file and the own one for the rest."""
     subject: Literal["tuned", "base", "merged"] = "tuned"
     """Which model of a run is served. Beside an adapter its base is served, too, under the name `base`."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] | None = None
@@ -172,8 +157,6 @@ class ServeConfig(Section):
     """Names under which clients may address the server besides its own; requests for another name are refused."""
     bounds: BoundsConfig = BoundsConfig()
     """How much of a request is taken."""
-    vllm: VllmConfig = VllmConfig()
-    """What is handed to vLLM."""
     host: Text = "127.0.0.1"
     """Where it listens. Anything but this machine alone needs `keys`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000

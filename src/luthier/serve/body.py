@@ -5,6 +5,7 @@ Size is judged before anything is kept, and again while it comes in. A refusal n
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -17,6 +18,8 @@ from luthier.serve.settings import ServerSettings
 Receive = Callable[[], Awaitable[Any]]
 Read = TypeVar("Read", bound=BaseModel)
 LONGEST_SHOWN = 80
+# Only an escape can bring one in: bytes that spell one are no UTF-8.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 MOST_FIELDS_TOLD = 5
 
 
@@ -58,6 +61,8 @@ def parse_object(raw: bytes, *, most_depth: int) -> dict[str, Any]:
         raise Refusal(400, "api-body", "the body is not a JSON object")
     if _is_deeper(value, most_depth):
         raise _too_deep(most_depth)
+    if "\\u" in text and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+        raise Refusal(400, "api-field", "a text holds half of a surrogate pair, which is no Unicode text")
     return value
 
 

@@ -55,7 +55,12 @@ class Door:
     def _judge(self, scope: Scope, state: dict[str, Any]) -> None:
         headers = Headers(scope=scope)
         if len(headers) > MOST_HEADERS:
-            raise Refusal(431, "api-size", f"the request has more than {MOST_HEADERS} headers")
+            raise Refusal(
+                431,
+                "api-size",
+                f"the request has more than {MOST_HEADERS} headers",
+                headers={"Connection": "close"},
+            )
         if "content-length" in headers and "transfer-encoding" in headers:
             # Two lengths are how requests are smuggled past a proxy.
             raise Refusal(

@@ -44,26 +44,15 @@ def serve(
 
 
 def make_engine(served: Served, recipe: Recipe, listener: Listener) -> Engine:
-    """The engine that the recipe asks for, not started yet. Raises UsageError if it cannot serve these models."""
-    config = recipe.serve
-    kind = config.engine
-    if kind == "auto":
-        kind = "llamacpp" if served.gguf is not None else "own"
-    if (kind == "llamacpp") != (served.gguf is not None):
-        what = (
-            "llama.cpp serves GGUF files" if kind == "llamacpp" else f"the engine {kind} serves no GGUF files"
-        )
+    """The engine for these models, not started yet. Raises UsageError for a GGUF file, which none of the engines reads."""
+    from luthier.serve.engines.own import OwnEngine
+
+    if served.gguf is not None:
         raise UsageError(
-            "usage", what, where="serve.engine", fix="Leave it out: serve.engine=auto takes what fits."
+            "usage",
+            f"{served.gguf.name} is a GGUF file, and this server has no engine that reads those",
+            where="the command line",
+            fix="Serve the model that it was made from; or the file with llama.cpp's own server: "
+            f"llama-server -m {served.gguf}",
         )
-    if kind == "own":
-        from luthier.serve.engines.own import OwnEngine
-
-        return OwnEngine(served.for_own(config, device=recipe.model.device), listener)
-    if kind == "llamacpp":
-        from luthier.serve.engines.llamacpp import LlamaCppEngine
-
-        return LlamaCppEngine(served, config, listener)
-    from luthier.serve.engines.vllm import VllmEngine
-
-    return VllmEngine(served, config, listener)
+    return OwnEngine(served.for_own(recipe.serve, device=recipe.model.device), listener)
