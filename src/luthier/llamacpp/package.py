@@ -47,6 +47,7 @@ def cache_folder() -> Path:
 
 
 def is_fetched() -> bool:
+    """Whether the library is in the cache."""
     return (cache_folder() / LIBRARY).is_file()
 
 

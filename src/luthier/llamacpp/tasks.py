@@ -68,4 +68,6 @@ class Quantize(Exchange):
 
 
 class Quantized(Exchange):
+    """How it went: `fault` is set if it did not."""
+
     fault: str | None = None
