@@ -1,6 +1,7 @@
 """Joined projections compute what PEFT's layers compute one by one."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
 from luthier.modelling.joined import join_projections
+from luthier.modelling.lora_product import lora_product
 from luthier.modelling.losses import causal_model
 from tests.tiny import make_tiny
 
@@ -123,3 +125,29 @@ def test_one_compiled_layer_serves_all_layers() -> None:
     # The first layer's input carries no gradient, the others' does.
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("ranks", [[3], [2, 5, 1]])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_the_product_by_hand_has_the_gradients_of_autograd(ranks: list[int], has_bias: bool) -> None:
+    torch.manual_seed(1)
+    make = partial(torch.randn, dtype=torch.float64)
+    outputs = [4, 6, 3][: len(ranks)]
+    weight, bias = make(sum(outputs), 7), make(sum(outputs)) if has_bias else None
+    x = make(5, 7, requires_grad=True)
+    downs = [make(rank, 7, requires_grad=True) for rank in ranks]
+    ups = [make(out, rank, requires_grad=True) for out, rank in zip(outputs, ranks, strict=True)]
+    scalings = [0.5, 2.0, 1.0][: len(ranks)]
+
+    def by_hand(x: Tensor, *adapters: Tensor) -> Tensor:
+        return lora_product(x, weight, bias, scalings, adapters[: len(ranks)], adapters[len(ranks) :])
+
+    bases = nn.functional.linear(x, weight, bias).split(outputs, dim=1)
+    judge = [
+        base + scaling * (x @ down.t() @ up.t())
+        for base, down, up, scaling in zip(bases, downs, ups, scalings, strict=True)
+    ]
+    torch.testing.assert_close(by_hand(x, *downs, *ups), torch.cat(judge, dim=1))
+    assert torch.autograd.gradcheck(by_hand, (x, *downs, *ups))
+    # The input of the first layer needs no gradient.
+    assert torch.autograd.gradcheck(by_hand, (x.detach(), *downs, *ups))

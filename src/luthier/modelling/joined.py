@@ -8,13 +8,15 @@ members hand out parts of one result. What a member computes is what PEFT comput
 Axes: ... leading axes of the input, I its width, O outputs of a member, R rank.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.nn import functional
+
+from luthier.modelling.lora_product import lora_product
 
 # Names under one parent that take the same input one after the other, as Transformers' families call them.
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
@@ -93,17 +95,24 @@ class JoinedProjections:
 
     def compute(self, index: int, input_I: Tensor) -> Tensor:
         """All parts of this input; returns the member's own and keeps the rest until they are asked for."""
-        parts = list(self._compute(input_I))
+        parts = self._compute(input_I)
         if len(parts) > 1:
             self._input = input_I
             self._waiting = [None if place == index else part for place, part in enumerate(parts)]
         return parts[index]
 
-    def _compute(self, input_I: Tensor) -> Iterator[Tensor]:
-        bases = torch.split(functional.linear(input_I, self._weight_OI, self._bias_O), self._sizes, dim=-1)
+    def _compute(self, input_I: Tensor) -> Sequence[Tensor]:
         name = self._members[0].active_adapters[0]
         downs = [member.lora_A[name].weight for member in self._members]
-        if any(isinstance(member.lora_dropout[name], nn.Dropout) for member in self._members):
+        ups = [member.lora_B[name].weight for member in self._members]
+        scalings = [member.scaling[name] for member in self._members]
+        has_dropout = any(isinstance(member.lora_dropout[name], nn.Dropout) for member in self._members)
+        if not has_dropout and _takes_lora_product(input_I, self._weight_OI, *downs, *ups):
+            rows = input_I.reshape(-1, input_I.shape[-1])
+            product = lora_product(rows, self._weight_OI, self._bias_O, scalings, downs, ups)
+            return torch.split(product.view(*input_I.shape[:-1], -1), self._sizes, dim=-1)
+        bases = torch.split(functional.linear(input_I, self._weight_OI, self._bias_O), self._sizes, dim=-1)
+        if has_dropout:
             # Every adapter drops out inputs of its own, as it does alone.
             lows = [
                 functional.linear(member.lora_dropout[name](input_I), down)
@@ -112,9 +121,16 @@ class JoinedProjections:
         else:
             joined = functional.linear(input_I, torch.cat(downs))
             lows = list(torch.split(joined, [len(down) for down in downs], dim=-1))
-        for member, base, low in zip(self._members, bases, lows, strict=True):
-            raised = functional.linear(low, member.lora_B[name].weight)
-            yield (base + raised * member.scaling[name]).to(base.dtype)
+        raised = [functional.linear(low, up) for low, up in zip(lows, ups, strict=True)]
+        parts = zip(bases, raised, scalings, strict=True)
+        return [(base + update * scaling).to(base.dtype) for base, update, scaling in parts]
+
+
+def _takes_lora_product(input_I: Tensor, *weights: Tensor) -> bool:
+    """On a CPU, uncompiled, all of one format: a compiler fuses by itself, and autocast would not reach into it."""
+    is_eager = input_I.device.type == "cpu" and not torch.compiler.is_compiling()
+    is_cast = torch.is_autocast_enabled(input_I.device.type)
+    return is_eager and not is_cast and {weight.dtype for weight in weights} == {input_I.dtype}
 
 
 class JoinedLoraLinear(LoraLinear):
