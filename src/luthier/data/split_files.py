@@ -25,8 +25,8 @@ from luthier.reports.provenance import gather_provenance
 from luthier.reports.split import SideCounts, SplitReport
 from luthier.text.columns import Columns
 from luthier.text.problems import Problems
-from luthier.text.readers.compressed import guess_unpacked_bytes
 from luthier.text.readers.record import as_json_line
+from luthier.text.readers.sizes import guess_unpacked_bytes
 from luthier.text.row_files import find_files
 from luthier.text.rows import FileSet, Row, read_rows_of
 

@@ -39,7 +39,7 @@ from luthier.floor.units import count_of
 from luthier.reports.data import DataReport, PreparePlan, TokensGuessed, rows_and_tokens
 from luthier.reports.ledger import StageBooks, check_ledger
 from luthier.reports.provenance import gather_provenance
-from luthier.text.readers.compressed import guess_unpacked_bytes
+from luthier.text.readers.sizes import guess_unpacked_bytes
 from luthier.tokens.epoch import packed_books
 from luthier.tokens.row_order import RowOrder
 from luthier.tokens.store import TokenStore

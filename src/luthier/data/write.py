@@ -23,7 +23,7 @@ from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 from luthier.floor.units import count_of
 from luthier.reports.ledger import check_ledger
-from luthier.text.readers.compressed import guess_unpacked_bytes
+from luthier.text.readers.sizes import guess_unpacked_bytes
 from luthier.text.render import Renderer
 from luthier.text.rows import Row
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from luthier.floor.errors import EnvironmentFault
 from luthier.text.problems import LineFault
-from luthier.text.readers.compressed import guess_unpacked_bytes, open_stream
+from luthier.text.readers.compressed import guess_decompressed_bytes, open_stream
 from luthier.text.readers.endings import ending_of
 from tests.text.readers.reading import read, write
 
@@ -140,12 +140,12 @@ def test_what_a_packed_file_unpacks_to_is_guessed_by_its_beginning(tmp_path: Pat
     lines = b"".join(b'{"text": "%d and %d"}\n' % (n, chance.randrange(10**6)) for n in range(300_000))
     path = tmp_path / f"rows.jsonl{ending}"
     path.write_bytes(pack(lines))
-    assert guess_unpacked_bytes(path) == pytest.approx(len(lines), rel=0.15)
+    assert guess_decompressed_bytes(path) == pytest.approx(len(lines), rel=0.15)
     path.write_bytes(pack(b"short"))
-    assert guess_unpacked_bytes(path) == 5
+    assert guess_decompressed_bytes(path) == 5
 
 
 def test_a_guess_fails_on_nothing(tmp_path: Path) -> None:
     for name, content in (("plain.jsonl", b"x" * 10), ("empty.gz", b""), ("broken.gz", b"\x1f\x8bnot gzip")):
         (tmp_path / name).write_bytes(content)
-        assert guess_unpacked_bytes(tmp_path / name) == len(content)
+        assert guess_decompressed_bytes(tmp_path / name) == len(content)

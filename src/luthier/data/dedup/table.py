@@ -15,7 +15,7 @@ from luthier.floor.errors import DataError
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 from luthier.floor.units import count_of
-from luthier.text.readers.compressed import guess_unpacked_bytes
+from luthier.text.readers.sizes import guess_unpacked_bytes
 
 BATCH_CHARACTERS = 2**21
 INTERRUPTED = "the search for duplicates was interrupted; nothing was written"

@@ -16,7 +16,7 @@ from luthier.floor.stop import StopFlag
 from luthier.reports.leaks import LeaksReport
 from luthier.reports.provenance import gather_provenance
 from luthier.text.columns import Columns
-from luthier.text.readers.compressed import guess_unpacked_bytes
+from luthier.text.readers.sizes import guess_unpacked_bytes
 from luthier.text.rows import FileSet, Row, read_rows_of
 
 ROWS_BETWEEN_TALK = 2000

@@ -69,7 +69,7 @@ def open_stream(path: Path) -> Iterator[Stream]:
             yield unpacked
 
 
-def guess_unpacked_bytes(path: Path) -> int:
+def guess_decompressed_bytes(path: Path) -> int:
     """About how many bytes a file unpacks to, by what its beginning does; its own bytes where it is not packed, or damaged."""
     packed_bytes = path.stat().st_size
     if not is_compressed(path):
