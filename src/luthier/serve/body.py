@@ -4,6 +4,7 @@ Size is judged before anything is kept, and again while it comes in. A refusal n
 """
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +19,9 @@ from luthier.serve.settings import ServerSettings
 Receive = Callable[[], Awaitable[Any]]
 Read = TypeVar("Read", bound=BaseModel)
 LONGEST_SHOWN = 80
+# Of a body that is refused for its size.
+DISCARD_S = 1.0
+DISCARD_BYTES = 64 * 2**20
 # Only an escape can bring one in: bytes that spell one are no UTF-8.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 MOST_FIELDS_TOLD = 5
@@ -29,7 +33,10 @@ class ClientGone(Exception):
 
 async def read_json(headers: Headers, receive: Receive, settings: ServerSettings) -> dict[str, Any]:
     """The JSON object in the body. Raises Refusal, ClientGone."""
-    _judge_headers(headers, settings)
+    _judge_headers(headers)
+    if int(headers.get("content-length", "0")) > settings.most_body_bytes:
+        await _discard(receive)
+        raise _too_large(settings.most_body_bytes)
     try:
         async with asyncio.timeout(settings.body_s):
             raw = await _read(receive, settings.most_body_bytes)
@@ -78,15 +85,24 @@ def judge(shape: type[Read], value: dict[str, Any]) -> Read:
     raise Refusal(400, "api-field", told, param=found[0][0] or None)
 
 
-def _judge_headers(headers: Headers, settings: ServerSettings) -> None:
+def _judge_headers(headers: Headers) -> None:
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal(415, "api-type", "the body must be of type application/json")
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise Refusal(415, "api-type", "compressed bodies are not taken")
-    length = headers.get("content-length")
-    if length is not None and int(length) > settings.most_body_bytes:
-        raise _too_large(settings.most_body_bytes)
+
+
+async def _discard(receive: Receive) -> None:
+    """Let a while of what comes go by unkept: a connection that is closed before is reset, and the client never reads why."""
+    passed_bytes = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_S):
+            while passed_bytes < DISCARD_BYTES:
+                message = await receive()
+                passed_bytes += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 async def _read(receive: Receive, most_bytes: int) -> bytes:
@@ -97,6 +113,7 @@ async def _read(receive: Receive, most_bytes: int) -> bytes:
             raise ClientGone
         raw += message.get("body", b"")
         if len(raw) > most_bytes:
+            await _discard(receive)
             raise _too_large(most_bytes)
         if not message.get("more_body", False):
             return bytes(raw)
