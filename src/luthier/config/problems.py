@@ -48,7 +48,11 @@ def recipe_error(problems: Sequence[Problem], *, recipe: str) -> RecipeError:
         if recipe.startswith(SHIPPED_RECIPES)
         else recipe
     )
-    check = f"Then check it: luthier validate {typed}" if recipe else "They are listed in docs/reference/recipe.md."
+    check = (
+        f"Then check it: luthier validate {typed}"
+        if recipe
+        else "They are listed in docs/reference/recipe.md."
+    )
     fix = "\n".join([*fixes, check])
     if len(unique) == 1:
         problem = unique[0]
@@ -56,7 +60,9 @@ def recipe_error(problems: Sequence[Problem], *, recipe: str) -> RecipeError:
     lines = [f"{problem.line()}  [{problem.code}]" for problem in unique[:MOST_LISTED]]
     if len(unique) > MOST_LISTED:
         lines.append(f"... and {len(unique) - MOST_LISTED} more")
-    return RecipeError("recipe", f"{recipe or 'the command line'} has {len(unique)} problems", problems=lines, fix=fix)
+    return RecipeError(
+        "recipe", f"{recipe or 'the command line'} has {len(unique)} problems", problems=lines, fix=fix
+    )
 
 
 def show(value: Any) -> str:
