@@ -15,6 +15,9 @@ from luthier.serve.engines.own import OwnEngine
 from luthier.serve.server import bind, refuse_open_bind
 from tests.serve.conftest import BASE, Running, Start
 
+# The engine's process takes seconds to start.
+pytestmark = pytest.mark.slow
+
 CHAT = "/v1/chat/completions"
 GOOD = {"model": BASE, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2, "temperature": 0}
 HEAD = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

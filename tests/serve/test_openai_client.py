@@ -8,6 +8,9 @@ from luthier.floor.rundir import RunDir
 from tests.evaluate.rows import make_recipe, write_rows
 from tests.serve.conftest import BASE, TUNED, Running
 
+# The engine's process takes seconds to start.
+pytestmark = pytest.mark.slow
+
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
