@@ -317,7 +317,8 @@ def hub_site() -> Iterator[Site]:
     site = Site()
     server = _Server(("127.0.0.1", 0), type("OfSite", (Handler,), {"site": site}))
     site.address = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    # The default asks only twice a second whether to stop.
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield site
     finally:
