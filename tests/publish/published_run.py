@@ -1,5 +1,6 @@
 """A finished, evaluated run with everything that its card is written from, made in a second with a tiny base."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from luthier.config.used import write_recipe
 from luthier.floor.rundir import RunDir
 from luthier.publish.stage import Prepared, prepare_publication
 from luthier.reports.evaluate import CompareReport, Estimate, EvaluateReport, MetricComparison
+from luthier.reports.merge import MergeReport
 from luthier.reports.provenance import gather_provenance
 from tests.export.finished_run import make_finished_run, write_data_report
 from tests.publish.hub import TOKEN, Site
@@ -95,3 +97,36 @@ def at_site(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
     monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
     no_wait: Callable[..., None] = lambda line, seconds: line.check_stop()  # noqa: E731
     monkeypatch.setattr("luthier.publish.patience._wait", no_wait)
+
+
+def copied(run: tuple[Recipe, RunDir], folder: Path) -> tuple[Recipe, RunDir]:
+    """The run again, for a test that changes it."""
+    shutil.copytree(run[1].path, folder / run[1].name)
+    return run[0], RunDir(folder / run[1].name)
+
+
+def add_merge(run: RunDir, base: Path, **figures: Any) -> MergeReport:
+    """A merged model, the base's own files for it, with the report of its proof."""
+    folder = run.stage("merge") / "model"
+    shutil.copytree(base, folder)
+    proof = MergeReport(
+        inputs_hash="0",
+        seconds=1.0,
+        provenance=gather_provenance(),
+        folder=str(folder),
+        base="seen",
+        dtype="fp32",
+        tied_embeddings=True,
+        rows_checked=4,
+        tokens_checked=48,
+        computed_in="fp32",
+        max_logit_difference=2.5e-6,
+        mean_kl=1.25e-9,
+        top1_agreement=0.9375,
+        difference_before_rounding=None,
+        kl_to_quantized=None,
+        metric=None,
+        metric_before=None,
+        metric_after=None,
+    ).model_copy(update=figures)
+    return proof.write(run.report("merge"))
