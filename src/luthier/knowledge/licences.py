@@ -43,6 +43,17 @@ class Licence:
         return self.name not in (UNKNOWN, OTHER)
 
 
+# Those of Creative Commons that the hub has a name for (huggingface.co/docs/hub/repositories-licenses).
+_CC_ON_HUB = {
+    "by": ("2.0", "2.5", "3.0", "4.0"),
+    "by-sa": ("3.0", "4.0"),
+    "by-nd": ("4.0",),
+    "by-nc": ("2.0", "3.0", "4.0"),
+    "by-nc-sa": ("2.0", "3.0", "4.0"),
+    "by-nc-nd": ("3.0", "4.0"),
+}
+
+
 def _creative_commons() -> Iterator[Licence]:
     kinds = {
         "by": "Attribution",
@@ -61,6 +72,7 @@ def _creative_commons() -> Iterator[Licence]:
                 asks_same="sa" in kind.split("-"),
                 forbids_trade="nc" in kind.split("-"),
                 forbids_change="nd" in kind.split("-"),
+                on_hub=version in _CC_ON_HUB[kind],
             )
 
 
