@@ -89,6 +89,12 @@ def _parity(facts: Facts) -> Iterator[Objection]:
     merge, bounds = facts.merge, facts.recipe.merge
     if facts.what == "adapter" or facts.is_whole or merge is None:
         return
+    if facts.run.report("merge").stat().st_mtime_ns < facts.run.report("train").stat().st_mtime_ns:
+        yield Objection(
+            word=PARITY_WORD,
+            what="the model was trained anew after it was merged, so its proof is of another adapter",
+            fix=f"luthier merge --again --run {facts.run.path}",
+        )
     is_exact = merge.dtype == "fp32" and merge.base == "seen"
     within = merge.max_logit_difference <= bounds.tolerance if is_exact else merge.mean_kl <= bounds.most_kl
     if within and merge.rows_checked > 0:
