@@ -8,12 +8,13 @@ from typing import TypeVar
 
 import luthier
 from luthier.floor.errors import EnvironmentFault, LuthierError, ModelError
-from luthier.floor.files import write_text
+from luthier.floor.files import free_bytes, free_room, write_text
 from luthier.floor.stop import StopFlag
-from luthier.llamacpp.tasks import Exchange, Measure, Measured, Quantize, Quantized
+from luthier.llamacpp.tasks import DISK_REFUSES, Exchange, Measure, Measured, Quantize, Quantized
 
 POLL_SECONDS = 0.1
 STOP_SECONDS = 5.0
+FULL_BYTES = 64 * 1024
 LOG_LINES_SHOWN = 3
 LOG_TAIL_BYTES = 8192
 STOPPED = "the export was stopped; it left nothing behind"
@@ -27,19 +28,22 @@ def measure(task: Measure, *, work: Path, stop: StopFlag | None = None) -> Measu
     """Load a file and compute what `task` asks; files of the exchange lie in `work`.
 
     Raises ModelError gguf-load with llama.cpp's own words if it refuses the file or dies of it, EnvironmentFault env-memory if
-    the process was killed, and what StopFlag.check raises.
+    memory is short or the process was killed, env-disk if `work` is full, and what StopFlag.check raises.
     """
     measured = _run(task, Measured, work=work, stop=stop, file=task.adapter or task.model)
     if measured.fault is not None:
-        raise _refused(measured.fault, task.adapter or task.model, work)
+        raise _refused(measured.fault, task.adapter or task.model, work, code=measured.code)
     return measured
 
 
 def quantize(task: Quantize, *, work: Path, stop: StopFlag | None = None) -> None:
     """Write a file in another type. Raises as `measure` does; half a target is for the caller to delete."""
     done = _run(task, Quantized, work=work, stop=stop, file=task.source)
+    if done.fault is not None and free_bytes(work) < FULL_BYTES:
+        # llama.cpp says only that it failed; it writes until nothing more fits.
+        raise _no_room(work)
     if done.fault is not None:
-        raise _refused(done.fault, task.source, work)
+        raise _refused(done.fault, task.source, work, code=done.code)
 
 
 def _run(task: Exchange, answer: type[Answer], *, work: Path, stop: StopFlag | None, file: str) -> Answer:
@@ -72,6 +76,8 @@ def _run(task: Exchange, answer: type[Answer], *, work: Path, stop: StopFlag | N
         )
     if process.returncode < 0:
         raise _refused(f"llama.cpp died of the file (signal {-process.returncode})", file, work)
+    if process.returncode == DISK_REFUSES:
+        raise _no_room(work)
     if process.returncode > 0:
         raise RuntimeError(f"the llama.cpp process ended with {process.returncode}:\n{_tail(log)}")
     return answer.model_validate_json(result_file.read_text(encoding="utf-8"))
@@ -104,7 +110,21 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             process.wait()
 
 
-def _refused(what: str, file: str, work: Path) -> LuthierError:
+def _no_room(work: Path) -> EnvironmentFault:
+    return EnvironmentFault(
+        "env-disk",
+        "the process that runs llama.cpp has no room to write",
+        where=str(work),
+        why=f"{free_room(work)} are free there.",
+        fix="Make room, then repeat the command.",
+    )
+
+
+def _refused(what: str, file: str, work: Path, *, code: str = "gguf-load") -> LuthierError:
+    if code == "env-disk":
+        return _no_room(work)
+    if code == "env-memory":
+        return EnvironmentFault(code, what, where=file, fix="Free memory, then repeat the command.")
     lines = [line.strip() for line in _tail(work / "llama.log").splitlines() if line.strip()]
     return ModelError(
         "gguf-load",

@@ -2,6 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict
 
+DISK_REFUSES = 28
+"""The worker's exit code where not even its answer can be written: ENOSPC's own number."""
+
 
 class Exchange(BaseModel):
     """Whatever crosses the border between the two processes."""
@@ -49,6 +52,8 @@ class Measured(Exchange):
     """The ids of every text, the answers to every prompt. `fault` alone is set if the file cannot be loaded."""
 
     fault: str | None = None
+    code: str = "gguf-load"
+    """What kind of fault it is, if it is one."""
     vocabulary: int = 0
     ids: tuple[tuple[int, ...], ...] = ()
     answers: tuple[tuple[int, ...], ...] = ()
@@ -68,6 +73,7 @@ class Quantize(Exchange):
 
 
 class Quantized(Exchange):
-    """How it went: `fault` is set if it did not."""
+    """How it went: `fault` and its `code` are set if it did not."""
 
     fault: str | None = None
+    code: str = "gguf-load"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from safetensors.numpy import load_file
 
-from luthier.floor.errors import LuthierError
-from luthier.floor.files import write_text
+from luthier.floor.errors import EnvironmentFault, LuthierError
+from luthier.floor.files import disk_faults, write_text
 from luthier.llamacpp.library import Library, LoadedModel, open_model
-from luthier.llamacpp.tasks import Measure, Measured, Quantize, Quantized
+from luthier.llamacpp.tasks import DISK_REFUSES, Measure, Measured, Quantize, Quantized
 
 
 def measure(task: Measure) -> Measured:
@@ -30,7 +30,7 @@ def measure(task: Measure) -> Measured:
             _write_logits(model, task)
             return Measured(vocabulary=model.vocabulary_tokens, ids=ids, answers=_answers(model, task))
     except LuthierError as fault:
-        return Measured(fault=fault.what)
+        return Measured(fault=fault.what, code=fault.code)
 
 
 def _start(model: LoadedModel, task: Measure) -> None:
@@ -46,7 +46,7 @@ def _start(model: LoadedModel, task: Measure) -> None:
 def _write_logits(model: LoadedModel, task: Measure) -> None:
     if task.logits is None:
         return
-    with open(task.logits, "wb") as file:
+    with disk_faults(Path(task.logits)), open(task.logits, "wb") as file:
         for row in task.rows:
             for logits_V in model.logits(row.ids, row.positions):
                 file.write(logits_V.astype("<f4").tobytes())
@@ -72,7 +72,7 @@ def quantize(task: Quantize) -> Quantized:
             importance=importance,
         )
     except LuthierError as fault:
-        return Quantized(fault=fault.what)
+        return Quantized(fault=fault.what, code=fault.code)
     return Quantized()
 
 
@@ -81,8 +81,11 @@ def main(arguments: list[str]) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # an abort over a hostile file leaves no dump of memory
     task_file, result_file = map(Path, arguments)
     task = json.loads(task_file.read_text(encoding="utf-8"))
-    done = quantize(Quantize(**task)) if "target" in task else measure(Measure.model_validate(task))
-    write_text(result_file, done.model_dump_json())
+    try:
+        done = quantize(Quantize(**task)) if "target" in task else measure(Measure.model_validate(task))
+        write_text(result_file, done.model_dump_json())
+    except EnvironmentFault:  # the log lies on the same disk, so nothing can be said there either
+        return DISK_REFUSES
     return 0
 
 
