@@ -44,7 +44,7 @@ def gguf_folder(workshop: Path) -> Path:
 def test_a_run_is_merged_and_exported_and_the_figures_are_said(exported: tuple[Path, Done]) -> None:
     folder, done = exported
     assert done.code == 0, done.err
-    assert "The run is not merged yet: merging first" in done.err
+    assert "The run has no merged model of these inputs yet: merging first" in done.err
     (path,) = gguf_folder(folder).glob("*.gguf")
     head, line = (
         done.out.splitlines()[0],

@@ -56,8 +56,8 @@ def gguf(
         from luthier.export.gguf.stage import export_gguf, needs_merge, plan_export
         from luthier.export.stage import merge
 
-        if needs_merge(chosen) and not dry_run:
-            screen.say("The run is not merged yet: merging first")
+        if needs_merge(resolved.recipe, chosen) and not dry_run:
+            screen.say("The run has no merged model of these inputs yet: merging first")
             merge(resolved.recipe, chosen, listener=screen, stop=stop)
         if dry_run:
             facts = plan_facts(plan_export(resolved.recipe, chosen, again=again))

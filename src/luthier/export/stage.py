@@ -61,7 +61,7 @@ def merge(
     model answers otherwise, UsageError if there is no finished adapter, ModelError adp-base if the base is another one.
     """
     inputs = read_inputs(recipe, run)
-    report = None if again else _finished(inputs)
+    report = None if again else finished_merge(inputs)
     if report is not None:
         return report
     begun = time.monotonic()
@@ -72,7 +72,7 @@ def merge(
         return _publish(bench, written, truth, figures, seconds=time.monotonic() - begun)
 
 
-def _finished(inputs: MergeInputs) -> MergeReport | None:
+def finished_merge(inputs: MergeInputs) -> MergeReport | None:
     """The report of an earlier merge of the same inputs whose model is still there."""
     path = inputs.run.report("merge")
     if not path.is_file() or not (path.parent / MODEL / "config.json").is_file():

@@ -1,7 +1,6 @@
-"""Which llama.cpp there is: a library to load files with, and a program to quantize them with."""
+"""Which llama.cpp there is: the library that loads, computes and quantizes files."""
 
 import importlib.util
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,6 @@ from luthier.floor.errors import EnvironmentFault
 from luthier.llamacpp import package
 
 FETCH_COMMAND = "luthier env make gguf"
-PROGRAM = "llama-quantize"
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,3 @@ def need_library() -> Found:
             fix=f"Fetch it, 10.8 MB, checked by its hash: {FETCH_COMMAND}",
         )
     return found
-
-
-def find_program() -> Path | None:
-    """llama-quantize, if the user has one on the PATH."""
-    program = shutil.which(PROGRAM)
-    return Path(program) if program else None

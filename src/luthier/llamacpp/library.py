@@ -131,6 +131,11 @@ class LoadedModel:
             count = self._c.llama_token_to_piece(self._vocabulary, token, buffer, len(buffer), 0, True)
         return buffer.raw[:count]
 
+    @property
+    def end_of_text(self) -> int:
+        """The id of the end-of-text token, -1 if the file names none."""
+        return int(self._c.llama_vocab_eos(self._vocabulary))
+
     def is_end(self, token: int) -> bool:
         """Whether generation ends at this token."""
         return bool(self._c.llama_vocab_is_eog(self._vocabulary, token))

@@ -55,6 +55,9 @@ class Measured(Exchange):
     code: str = "gguf-load"
     """What kind of fault it is, if it is one."""
     vocabulary: int = 0
+    end_of_text: int = -1
+    stop_ids: tuple[int, ...] = ()
+    """All tokens at which llama.cpp ends an answer."""
     ids: tuple[tuple[int, ...], ...] = ()
     answers: tuple[tuple[int, ...], ...] = ()
 

@@ -24,11 +24,18 @@ def measure(task: Measure) -> Measured:
         library = Library(Path(task.library))
         with open_model(library, Path(task.model), vocabulary_only=task.is_vocabulary_only) as model:
             ids = tuple(tuple(model.tokenize(text, add_special=task.begin)) for text in task.texts)
+            vocabulary = model.vocabulary_tokens
+            measured = Measured(
+                vocabulary=vocabulary,
+                end_of_text=model.end_of_text,
+                stop_ids=tuple(token for token in range(vocabulary) if model.is_end(token)),
+                ids=ids,
+            )
             if task.is_vocabulary_only:
-                return Measured(vocabulary=model.vocabulary_tokens, ids=ids)
+                return measured
             _start(model, task)
             _write_logits(model, task)
-            return Measured(vocabulary=model.vocabulary_tokens, ids=ids, answers=_answers(model, task))
+            return measured.model_copy(update={"answers": _answers(model, task)})
     except LuthierError as fault:
         return Measured(fault=fault.what, code=fault.code)
 

@@ -32,6 +32,8 @@ class GgufFile(BaseModel):
     answers_checked: int
     same_answer_share: float | None
     """How much of the greedy answers is the same from their start; None without questions."""
+    stop_ids: tuple[int, ...]
+    """The tokens at which llama.cpp ends an answer; all at which the run ends one are among them."""
 
 
 class GgufReport(Report):

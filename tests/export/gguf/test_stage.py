@@ -17,7 +17,7 @@ from luthier.config.method import LoraMethod
 from luthier.config.recipe import Recipe
 from luthier.export import stage as merge_stage
 from luthier.export.gguf import stage
-from luthier.export.gguf.stage import export_gguf
+from luthier.export.gguf.stage import export_gguf, needs_merge
 from luthier.export.stage import merge
 from luthier.floor.errors import (
     EnvironmentFault,
@@ -323,4 +323,82 @@ def test_a_run_that_another_process_holds_is_left_alone(workshop: Workshop) -> N
     with lock_run(workshop.run), pytest.raises(UsageError) as caught:
         export_gguf(workshop.asked("F32"), workshop.run)
     assert caught.value.code == "run-locked"
+    assert workshop.files == []
+
+
+class Heard:
+    """A listener that keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def say(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def progress(self, label: str, done: int, total: int | None = None) -> None: ...
+
+
+def test_files_of_other_inputs_go_when_the_first_new_one_is_proven(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_gguf(workshop.asked("F32", "Q8_0"), workshop.run)
+    (workshop.folder / "mine.gguf").write_bytes(b"GGUF")
+    before = workshop.files
+    with monkeypatch.context() as patch, pytest.raises(GateError):
+        spoil_written(patch, enlarge_a_tensor)
+        export_gguf(workshop.asked("F32", answers=2), workshop.run)
+    assert workshop.files == before, "a refused export takes nothing away"
+    heard = Heard()
+    report = export_gguf(workshop.asked("F16", answers=2), workshop.run, listener=heard)
+    assert [file.type for file in report.files] == ["F16"]
+    assert workshop.files == ["mine.gguf", "report.json", name_of("F16")]
+    removed = [text for text in heard.warnings if text.endswith("made from other inputs and was removed")]
+    assert [text.split()[0] for text in removed] == [name_of("F32"), name_of("Q8_0")]
+
+
+def test_a_file_that_was_cut_is_made_anew_and_a_run_that_was_moved_keeps_its_files(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    export_gguf(workshop.asked("F16"), workshop.run)
+    moved = Workshop(workshop.recipe, RunDir(workshop.run.path.rename(tmp_path / "moved")))
+    path = moved.folder / name_of("F16")
+    plan = stage.plan_export(moved.asked("F16"), moved.run)
+    assert [file.path for file in plan.kept] == [str(path)]
+    path.write_bytes(path.read_bytes()[:-1])
+    assert [type.name for type in stage.plan_export(moved.asked("F16"), moved.run).missing] == ["F16"]
+
+
+def test_a_merge_of_other_inputs_is_told_by_its_hash_and_not_by_its_time(workshop: Workshop) -> None:
+    assert not needs_merge(workshop.recipe, workshop.run)
+    os.utime(workshop.run.report("merge"), (1, 1))
+    assert not needs_merge(workshop.recipe, workshop.run)
+    adapter = workshop.run.model / "adapter_model.safetensors"
+    tensors = load_file(adapter)
+    save_file({name: tensor * 2 for name, tensor in tensors.items()}, adapter, metadata={"format": "pt"})
+    os.utime(workshop.run.report("merge"))
+    assert needs_merge(workshop.recipe, workshop.run)
+    with pytest.raises(UsageError) as caught:
+        export_gguf(workshop.asked("F32"), workshop.run)
+    assert caught.value.code == "run-unfinished"
+
+
+def test_a_file_that_ends_its_answers_elsewhere_is_deleted_and_the_token_is_named(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change_the_end(path: Path) -> None:
+        from gguf import GGUFReader
+
+        reader = GGUFReader(path, "r+")
+        field = reader.fields["tokenizer.ggml.eos_token_id"]
+        field.parts[field.data[0]][0] = 5
+        reader.data.flush()  # type: ignore[attr-defined]
+
+    spoil_written(monkeypatch, change_the_end)
+    with pytest.raises(GateError) as caught:
+        export_gguf(workshop.asked("F32"), workshop.run)
+    assert caught.value.code == "gate-tokens"
+    assert "does not end an answer at token 297 ('<|endoftext|>')" in caught.value.what
+    assert "end of text is 5" in caught.value.where
     assert workshop.files == []

@@ -19,7 +19,7 @@ from luthier.export.logits import KeptLogits, Logits
 from luthier.floor.errors import GateError
 from luthier.floor.stop import StopFlag
 from luthier.llamacpp import process
-from luthier.llamacpp.tasks import Measure, Prompts, Row
+from luthier.llamacpp.tasks import Measure, Measured, Prompts, Row
 from luthier.measure.parity import LogitDifference, combine, compare_logits, kl_divergences, log_softmax
 
 CUT = 60
@@ -36,16 +36,20 @@ class Proof:
     same_answer_share: float | None
     worst: str
     """The row and token where the two are farthest apart."""
+    stop_ids: tuple[int, ...]
+    """The tokens at which llama.cpp ends an answer."""
 
 
 def proof_texts(
     truth: Truth, tokenizer: PreTrainedTokenizerBase, *, with_hard_ones: bool
 ) -> list[tuple[str, str]]:
-    """Where each text comes from, and the text in Unicode NFC."""
+    """Where each text comes from, and the text in Unicode NFC: the rows as rendered, with the question of each as a server sends it."""
     added = [token.content for token in tokenizer.added_tokens_decoder.values()]
+    rendered = [(row.origin, row.ids) for row in truth.rows]
+    rendered += [(f"{row.origin}, the question", row.prompt) for row in truth.rows if row.prompt]
     rows = [
-        (row.origin, str(tokenizer.decode(list(row.ids), clean_up_tokenization_spaces=False)))
-        for row in truth.rows
+        (origin, str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)))
+        for origin, ids in rendered
     ]
     others = hard_texts(added) if with_hard_ones else []
     return [
@@ -81,8 +85,9 @@ def prove(
         ours = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
         if ours != theirs:
             raise _other_tokens(origin, text, ours, theirs, tokenizer)
+    _check_ends(file, truth, measured, tokenizer)
     other = KeptLogits(kept, truth.logits.rows, measured.vocabulary)
-    proof = _compare(truth, other, tokenizer, texts=len(texts), answers=measured.answers)
+    proof = _compare(truth, other, tokenizer, texts=len(texts), measured=measured)
     kept.unlink()
     return proof
 
@@ -93,19 +98,20 @@ def _compare(
     tokenizer: PreTrainedTokenizerBase,
     *,
     texts: int,
-    answers: Sequence[Sequence[int]],
+    measured: Measured,
 ) -> Proof:
     parts, losses_before, losses_after = [], [], []
     worst_kl, worst = -1.0, ""
     pairs = zip(truth.rows, truth.logits.by_row(), other.by_row(), strict=True)
     for row, (compared, ours_TV), (_, theirs_TV) in pairs:
         if ours_TV.shape != theirs_TV.shape:
+            worst = f"{row.origin}: {theirs_TV.shape[1]:,} logits a token, not {ours_TV.shape[1]:,}"
             parts.append(LogitDifference(len(ours_TV), math.inf, math.inf, math.inf, 0.0))
             continue
         parts.append(compare_logits(ours_TV, theirs_TV))
         kl_T = kl_divergences(ours_TV.astype(np.float64), theirs_TV.astype(np.float64))
         place = int(kl_T.argmax())
-        if kl_T[place] > worst_kl:
+        if not kl_T[place] <= worst_kl:  # a NaN is the worst of all, and argmax finds it
             at = compared.positions[place]
             token = str(tokenizer.decode([compared.ids[at]]))
             worst_kl, worst = float(kl_T[place]), f"{row.origin}, after token {at} ({token!r})"
@@ -116,8 +122,25 @@ def _compare(
         _perplexity(losses_before),
         _perplexity(losses_after),
         texts,
-        _same_share(truth.answers, answers),
+        _same_share(truth.answers, measured.answers),
         worst,
+        measured.stop_ids,
+    )
+
+
+def _check_ends(file: Path, truth: Truth, measured: Measured, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise GateError gate-tokens if llama.cpp would run past a token at which the run ends its answers."""
+    missing = [token for token in truth.stop_ids if token not in measured.stop_ids]
+    if not missing and measured.end_of_text == truth.stop_ids[0]:
+        return
+    token = missing[0] if missing else truth.stop_ids[0]
+    name = str(tokenizer.convert_ids_to_tokens(token))
+    raise GateError(
+        "gate-tokens",
+        f"llama.cpp does not end an answer at token {token} ({name!r}), as the run does; the file was deleted",
+        where=f"{file.name}: it ends at {list(measured.stop_ids)}, end of text is {measured.end_of_text}",
+        why="Its answers would run on behind their end.",
+        fix="Serve the merged folder with another engine.",
     )
 
 

@@ -17,11 +17,13 @@ from luthier.config.recipe import Recipe
 from luthier.export.check_rows import hash_check_rows, read_check_rows
 from luthier.export.gguf.architecture import ignored_window, open_architecture
 from luthier.export.gguf.container import load_gguf
+from luthier.export.gguf.earlier import stale_files, standing_files
 from luthier.export.gguf.prove import Proof, proof_texts, prove
 from luthier.export.gguf.truth import Truth, ask_merged
 from luthier.export.gguf.vocabulary import read_vocabulary
 from luthier.export.gguf.write import BYTES_BESIDE_TENSORS, Source, plain_bytes, write_gguf
-from luthier.export.stage import MODEL, work_folder
+from luthier.export.inputs import read_inputs
+from luthier.export.stage import MODEL, finished_merge, work_folder
 from luthier.floor.errors import EnvironmentFault, GateError, UsageError
 from luthier.floor.files import disk_faults, free_bytes, free_room, sha256_of, sync_folder
 from luthier.floor.log import Listener, Silent
@@ -40,7 +42,8 @@ from luthier.reports.train import TrainReport
 from luthier.text.tokenizer import hash_tokenizer, load_tokenizer
 
 STAGE = "export/gguf"
-WRITER = 1
+ADAPTERS = ("lora", "qlora")
+WRITER = 2
 """Counts up when the same inputs make another file."""
 
 
@@ -85,13 +88,14 @@ class Plan:
         return way + sum(map(self.bytes_of, self.missing))
 
 
-def needs_merge(run: RunDir) -> bool:
-    """Whether the run trained an adapter that is not merged yet, or was merged before it was trained anew."""
-    if not run.is_finished or TrainReport.read(run.report("train")).method not in ("lora", "qlora"):
+def needs_merge(recipe: Recipe, run: RunDir) -> bool:
+    """Whether the run trained an adapter, and `luthier merge` would merge it anew: none is there, or one of other inputs.
+
+    Raises as `read_inputs` does if adapter or base is missing.
+    """
+    if not run.is_finished or TrainReport.read(run.report("train")).method not in ADAPTERS:
         return False
-    merged = run.report("merge")
-    is_there = merged.is_file() and (merged.parent / MODEL / "config.json").is_file()
-    return not is_there or merged.stat().st_mtime_ns < run.report("train").stat().st_mtime_ns
+    return finished_merge(read_inputs(recipe, run)) is None
 
 
 def plan_export(recipe: Recipe, run: RunDir, *, again: bool = False) -> Plan:
@@ -100,10 +104,10 @@ def plan_export(recipe: Recipe, run: RunDir, *, again: bool = False) -> Plan:
     Raises UsageError if the run is not trained or not merged, ModelError if there is no GGUF form of it, EnvironmentFault if gguf,
     llama.cpp or room on the disk is missing.
     """
-    if not run.is_finished or needs_merge(run):
+    if not run.is_finished or needs_merge(recipe, run):
         raise UsageError(
             "run-unfinished",
-            f"the run {run.name} has no merged model yet",
+            f"the run {run.name} has no merged model of these inputs yet",
             where=str(run.path),
             fix="Merge it first: luthier merge",
         )
@@ -111,7 +115,7 @@ def plan_export(recipe: Recipe, run: RunDir, *, again: bool = False) -> Plan:
     library = need_library().path
     merged = run.stage("merge") / MODEL
     train = TrainReport.read(run.report("train"))
-    folder = merged if train.method in ("lora", "qlora") else run.model
+    folder = merged if train.method in ADAPTERS else run.model
     facts = check_model_folder(folder)
     architecture = open_architecture(folder, facts)
     tokenizer = load_tokenizer(folder)
@@ -121,7 +125,7 @@ def plan_export(recipe: Recipe, run: RunDir, *, again: bool = False) -> Plan:
     name = f"{Path(recipe.model.name or 'model').name}-{run.name}"
     data = DataReport.read(run.report("data")) if run.report("data").is_file() else None
     inputs_hash = _hash_inputs(recipe, facts, tokenizer, data)
-    kept = _kept(run, inputs_hash)
+    kept = standing_files(run.path / STAGE, inputs_hash)
     wanted = dict.fromkeys(recipe.export.gguf.types)
     there = set() if again else {file.type for file in kept}
     missing = tuple(GGUF_TYPES[type] for type in wanted if type not in there)
@@ -152,7 +156,7 @@ def export_gguf(
     """
     plan = plan_export(recipe, run, again=again)
     if not plan.missing:
-        return GgufReport.read(plan.folder / "report.json")
+        return GgufReport.read(plan.folder / "report.json").model_copy(update={"files": plan.kept})
     window = ignored_window(plan.source.architecture)
     if window is not None:
         listener.warn(f"llama.cpp leaves the attention window of {window:,} tokens out: longer texts differ.")
@@ -169,8 +173,9 @@ def export_gguf(
         )
         report = None
         for type in plan.missing:
-            file = _make(plan, type, truth, work, listener, stop)
+            made, file = _make(plan, type, truth, work, listener, stop)
             plan = replace(plan, kept=(*(each for each in plan.kept if each.type != type.name), file))
+            _give_name(plan, made, file, listener)
             report = _write_report(plan, truth, seconds=time.monotonic() - begun)
     assert report is not None, "at least one type was missing"
     return report
@@ -178,8 +183,8 @@ def export_gguf(
 
 def _make(
     plan: Plan, type: TypeFacts, truth: Truth, work: Path, listener: Listener, stop: StopFlag | None
-) -> GgufFile:
-    """Write one file, prove it, name it."""
+) -> tuple[Path, GgufFile]:
+    """Write one file under a temporary name and prove it."""
     made, made_by = work / f"{type.name}.gguf", "gguf"
     if type.is_plain:
         write_gguf(plan.source, type, made, listener=listener, stop=stop)
@@ -202,17 +207,12 @@ def _make(
     listener.say(f"Checking {type.name} in llama.cpp")
     proof = _prove(plan, made, truth, work, stop)
     allowed = _judge(plan, type, proof)
-    final = plan.path(type)
-    sha256, file_bytes = sha256_of(made), made.stat().st_size
-    with disk_faults(final):
-        made.replace(final)
-        sync_folder(final.parent)
     difference = proof.difference
-    return GgufFile(
+    file = GgufFile(
         type=type.name,
-        path=str(final),
-        file_bytes=file_bytes,
-        sha256=sha256,
+        path=str(plan.path(type)),
+        file_bytes=made.stat().st_size,
+        sha256=sha256_of(made),
         made_by=made_by,
         texts_checked=proof.texts,
         tokens_checked=difference.tokens,
@@ -225,7 +225,23 @@ def _make(
         perplexity_after=proof.perplexity_after,
         answers_checked=len(truth.prompts),
         same_answer_share=proof.same_answer_share,
+        stop_ids=proof.stop_ids,
     )
+    return made, file
+
+
+def _give_name(plan: Plan, made: Path, file: GgufFile, listener: Listener) -> None:
+    """Put a proven file in its place. Files of other inputs go with the report that spoke for them."""
+    final, report = Path(file.path), plan.folder / "report.json"
+    stale = stale_files(plan.folder, plan.kept, ours=[plan.path(type).name for type in GGUF_TYPES.values()])
+    with disk_faults(final):
+        # A report never stands beside a file that is not its own.
+        report.unlink(missing_ok=True)
+        for path in stale:
+            path.unlink()
+            listener.warn(f"{path.name} was made from other inputs and was removed")
+        made.replace(final)
+        sync_folder(final.parent)
 
 
 def _prove(plan: Plan, file: Path, truth: Truth, work: Path, stop: StopFlag | None) -> Proof:
@@ -251,17 +267,6 @@ def _judge(plan: Plan, type: TypeFacts, proof: Proof) -> float:
         why="A file that leaves the workshop answers as the trained model did.",
         fix="Export in more bits: luthier export gguf --quant Q8_0; or allow more: export.gguf.most_kl=...",
     )
-
-
-def _kept(run: RunDir, inputs_hash: str) -> tuple[GgufFile, ...]:
-    """The files of an earlier export of the same inputs that are still there."""
-    path = run.path / STAGE / "report.json"
-    if not path.is_file():
-        return ()
-    report = GgufReport.read(path)
-    if report.inputs_hash != inputs_hash:
-        return ()
-    return tuple(file for file in report.files if Path(file.path).is_file())
 
 
 def _hash_inputs(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from luthier.config.recipe import Recipe
 from luthier.export.check_rows import CheckRow, CheckRows
@@ -27,6 +27,7 @@ class Truth:
 
     rows: tuple[CheckRow, ...]
     stop_ids: tuple[int, ...]
+    """Where an answer ends: the tokenizer's end of text, its ends of a turn, and those of generation_config.json."""
     logits: KeptLogits
     prompts: tuple[tuple[int, ...], ...]
     answers: tuple[tuple[int, ...], ...]
@@ -56,6 +57,7 @@ def ask_merged(
         model, compared, work / "merged.f32", label="logits of the merged model", listener=listener, stop=stop
     )
     most = recipe.evaluate.max_prompt_tokens
+    ends = tuple(dict.fromkeys([*rows.stop_ids, *_generation_ends(model)]))
     prompts = tuple(row.prompt[-most:] for row in rows.questions[: recipe.export.gguf.answers])
     answers: list[list[int]] = []
     if prompts:
@@ -63,7 +65,7 @@ def ask_merged(
             answers = generate_answers(
                 model,
                 prompts,
-                stop_ids=rows.stop_ids,
+                stop_ids=ends,
                 pad_id=tokenizer.pad_token_id or 0,
                 max_new_tokens=ANSWER_TOKENS,
                 batch_tokens=recipe.evaluate.batch_tokens,
@@ -71,5 +73,13 @@ def ask_merged(
                 stop=stop,
                 label="answers of the merged model",
             )
-    spoken = tuple(tuple(token for token in answer if token not in rows.stop_ids) for answer in answers)
-    return Truth(tuple(row for row in rows.rows if row.ids), rows.stop_ids, logits, prompts, spoken)
+    spoken = tuple(tuple(token for token in answer if token not in ends) for answer in answers)
+    return Truth(tuple(row for row in rows.rows if row.ids), ends, logits, prompts, spoken)
+
+
+def _generation_ends(model: PreTrainedModel) -> tuple[int, ...]:
+    """The end-of-text ids of the folder's generation_config.json: none, one or several."""
+    ids = model.generation_config.eos_token_id if model.generation_config is not None else None
+    if ids is None:
+        return ()
+    return (ids,) if isinstance(ids, int) else tuple(ids)
