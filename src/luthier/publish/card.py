@@ -10,6 +10,7 @@ from luthier.knowledge.licences import Licence
 from luthier.publish.card_data import data_section
 from luthier.publish.card_results import Sample, headline, results_section
 from luthier.publish.facts import Facts, sources_of
+from luthier.publish.gguf_proof import gguf_section
 from luthier.publish.markdown import code, facts_table, link, table
 from luthier.publish.metadata import metadata_yaml
 from luthier.publish.terms import Terms
@@ -45,6 +46,7 @@ def write_card(facts: Facts, terms: Terms, samples: list[Sample]) -> Card:
         ("How to use it", usage_section(facts, repo=repo)),
         ("What it is for, and its limits", _uses(facts)),
         ("Results", results_section(facts, samples)),
+        *([("The files and their proof", gguf_section(facts.gguf))] if facts.gguf else []),
         *([("Proof of the merge", _proof(facts))] if facts.what != "adapter" and facts.merge else []),
         ("Data", data_section(facts, terms)),
         ("Training", _training(facts)),

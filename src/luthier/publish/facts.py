@@ -17,10 +17,12 @@ from luthier.knowledge.model_folder import EMBEDDED, HUB_ID, check_model_folder
 from luthier.reports.base import Report
 from luthier.reports.data import DataReport
 from luthier.reports.evaluate import CompareReport, EvaluateReport
+from luthier.reports.gguf import GgufReport
 from luthier.reports.merge import MergeReport
 from luthier.reports.publish import Kind
 from luthier.reports.train import TrainReport
 
+GGUF = "export/gguf"
 CACHED_PREFIX = "models--"
 R = TypeVar("R", bound=Report)
 
@@ -40,6 +42,8 @@ class Facts:
     base: EvaluateReport | None
     compare: CompareReport | None
     merge: MergeReport | None
+    gguf: GgufReport | None
+    """Read only if the GGUF files are what goes up."""
     base_id: str | None
     """The base on the hub; None if the run began from nothing, or the base is known by a folder only."""
 
@@ -98,6 +102,7 @@ def read_facts(recipe: Recipe, run: RunDir) -> Facts:
         base=read_if_there(EvaluateReport, run.stage("evaluate") / "base" / "report.json"),
         compare=read_if_there(CompareReport, run.report("compare")),
         merge=merge,
+        gguf=GgufReport.read(folder / "report.json") if what == "gguf" else None,
         base_id=_base_id(recipe, train),
     )
 
@@ -112,13 +117,6 @@ def _kind(recipe: Recipe, run: RunDir, train: TrainReport) -> Kind:
     wanted = recipe.publish.what
     if wanted == "auto":
         return "adapter" if is_adapter else "merged"
-    if wanted == "gguf":
-        raise UsageError(
-            "usage",
-            "GGUF files cannot be published by this command yet",
-            where="publish.what = gguf",
-            fix="Publish the merged model: luthier publish --what merged",
-        )
     if wanted == "adapter" and not is_adapter:
         raise UsageError(
             "usage",
@@ -133,6 +131,8 @@ def _folder(what: Kind, run: RunDir, train: TrainReport, merge: MergeReport | No
     if what == "adapter":
         check_adapter_folder(run.model)
         return run.model
+    if what == "gguf":
+        return _gguf_folder(run)
     if train.method in ("full", "scratch"):
         check_model_folder(run.model)
         return run.model
@@ -147,6 +147,18 @@ def _folder(what: Kind, run: RunDir, train: TrainReport, merge: MergeReport | No
         )
     check_model_folder(folder)
     return folder
+
+
+def _gguf_folder(run: RunDir) -> Path:
+    if not run.report(GGUF).is_file():
+        raise UsageError(
+            "run-unfinished",
+            f"the run {run.name} has no GGUF files that were proven",
+            where=str(run.stage(GGUF)),
+            why="Only a file of which llama.cpp answers as the merged model does is published.",
+            fix=f"Make them first: luthier export gguf --run {run.path}",
+        )
+    return run.stage(GGUF)
 
 
 def _base_id(recipe: Recipe, train: TrainReport) -> str | None:

@@ -88,6 +88,8 @@ def collect_files(facts: Facts, listener: Listener) -> tuple[list[Upload], list[
 
 
 def _wanted(facts: Facts) -> frozenset[str]:
+    if facts.gguf is not None:
+        return frozenset(Path(file.path).name for file in facts.gguf.files)
     if facts.what == "adapter":
         return frozenset((*ADAPTER_FILES, *TOKENIZER_FILES))
     weights = [path.name for path in find_weight_files(facts.folder)]

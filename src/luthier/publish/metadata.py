@@ -10,8 +10,8 @@ from luthier.knowledge.licences import OTHER
 from luthier.publish.facts import Facts, shown_name
 from luthier.publish.terms import Terms
 
-# base_model_relation and library_name of what goes up.
-RELATIONS = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}
+# base_model_relation and library_name of what goes up. A GGUF file is one of our model, not of its base.
+RELATIONS = {"adapter": "adapter", "merged": "finetune", "gguf": "finetune"}
 LIBRARIES = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
 # The hub's name for a metric, where it is not ours (huggingface.co/metrics).
 METRIC_TYPES = {"rouge1": "rouge", "rouge2": "rouge", "rougeL": "rouge", "token_f1": "f1", "slot_f1": "f1"}

@@ -7,11 +7,11 @@ from luthier.floor.units import count_of
 from luthier.knowledge.adapter_folder import check_adapter_folder
 from luthier.publish.facts import Facts
 from luthier.publish.files import Upload
+from luthier.publish.gguf_proof import PARITY_WORD, gguf_objections
 from luthier.publish.screening import find_private
 from luthier.publish.terms import CARD_WORD, Terms, licence_objections
 from luthier.reports.publish import Objection
 
-PARITY_WORD = "gate-parity"
 NO_COMPARISON, NO_BASE = "no-comparison", "unpublished-base"
 
 
@@ -21,6 +21,7 @@ def find_objections(facts: Facts, terms: Terms, uploads: Sequence[Upload]) -> li
         *_card(facts, terms),
         *licence_objections(facts, terms),
         *_parity(facts),
+        *gguf_objections(facts, uploads),
         *find_private(uploads, acknowledged=terms.acknowledged),
     ]
 

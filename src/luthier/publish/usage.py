@@ -111,8 +111,25 @@ def _without_gguf(facts: Facts) -> str:
 
 
 def _llama_cpp(facts: Facts, repo: str) -> list[str]:
+    """By type, as both read it behind a colon (huggingface.co/docs/hub/ollama; llama.cpp, tools/server/README.md, -hf)."""
     name = repo.rpartition("/")[2]
+    types = [file.type for file in facts.gguf.files] if facts.gguf else []
+    tagged = f"{repo}:{types[0]}" if types else repo
+    others = [f"Other types, behind the colon: {', '.join(types[1:])}.", ""] if types[1:] else []
     return [
-        "**llama.cpp**", "", "```sh", f"llama-server -hf {repo}", *_request(facts, name, port=8080), "```", "",
-        "**Ollama**", "", "```sh", f"ollama run hf.co/{repo}", "```",
+        *others,
+        "**llama.cpp**", "", "```sh", f"llama-server -hf {tagged}", *_request(facts, name, port=8080), "```", "",
+        "**Ollama**", "", "```sh", *_ollama(facts, f"hf.co/{tagged}"), "```",
     ]  # fmt: skip
+
+
+def _ollama(facts: Facts, model: str) -> list[str]:
+    """Its own template is kept out where the run knows none: `raw` (github.com/ollama/ollama, docs/api.md)."""
+    if facts.template == "chat":
+        return [f'ollama run {model} "{QUESTION}"']
+    options = f'"options": {{"temperature": 0, "num_predict": {facts.recipe.evaluate.max_new_tokens}}}'
+    return [
+        f"ollama pull {model}",
+        "curl http://localhost:11434/api/generate \\",
+        f'  -d \'{{"model": "{model}", "prompt": "{raw_prompt(facts)}", "raw": true, "stream": false, {options}}}\'',
+    ]
