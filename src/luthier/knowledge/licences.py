@@ -7,7 +7,7 @@ the hub (huggingface.co/docs/hub/repositories-licenses).
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 UNKNOWN = "unknown"
 OTHER = "other"
@@ -119,11 +119,10 @@ _SHARE_ALIKE = {
     "mpl-2.0": ("Mozilla Public License 2.0", "https://www.mozilla.org/MPL/2.0/"),
     "gfdl": ("GNU Free Documentation License", "https://www.gnu.org/licenses/fdl-1.3.html"),
 }
-# Their use restrictions must bind whoever gets the model on (OpenRAIL-M, attachment A and section III).
+# A derivative may come under other terms, which must hold at least the same use restrictions: the preambles of AI Pubs OpenRAIL-M
+# (licenses.ai), CreativeML OpenRAIL-M and BigCode OpenRAIL-M. No other licence of this table holds them.
 _RAIL = {
     "openrail": ("OpenRAIL licences", "https://www.licenses.ai"),
-    "openrail++": ("Open RAIL++-M", "https://huggingface.co/stabilityai/stable-diffusion-2/blob/main/LICENSE-MODEL"),
-    "bigscience-openrail-m": ("BigScience OpenRAIL-M", "https://www.bigscience.org/openrail-m"),
     "bigscience-bloom-rail-1.0": ("BigScience BLOOM RAIL 1.0", "https://huggingface.co/spaces/bigscience/license"),
     "bigcode-openrail-m": ("BigCode OpenRAIL-M", "https://huggingface.co/spaces/bigcode/bigcode-model-license-agreement"),
     "creativeml-openrail-m": ("CreativeML OpenRAIL-M", "https://huggingface.co/spaces/CompVis/stable-diffusion-license"),
@@ -142,8 +141,9 @@ _OF_MODELS = (
     _llama("llama3.1", "3.1", built_with="Built with Llama", starts="Llama"),
     _llama("llama3.2", "3.2", built_with="Built with Llama", starts="Llama"),
     _llama("llama3.3", "3.3", built_with="Built with Llama", starts="Llama"),
-    _llama("llama4", "4", built_with="Built with Llama", starts="Llama"),
-    # Gemma Terms of Use, section 3.1: copy, notice, and the use restrictions passed on.
+    # Not in the hub's list as far as it could be read, where the others are: hub-docs, repositories-licenses.md.
+    replace(_llama("llama4", "4", built_with="Built with Llama", starts="Llama"), on_hub=False),
+    # Gemma Terms of Use (1 April 2024), section 3.1: copy, notice, and the use restrictions passed on. Gemma 4 is not under them.
     Licence(
         "gemma",
         "Gemma Terms of Use",
@@ -152,7 +152,7 @@ _OF_MODELS = (
         asks_copy=True,
         notice="Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
     ),
-    # Qwen Research License, sections 2 to 4: not for trade, copy, notice, and a line in the documentation.
+    # Qwen Research License (19 September 2024): section 2 not for trade, 3 copy and notice, 4 a line in the documentation.
     Licence(
         "qwen-research",
         "Qwen Research License",
@@ -164,7 +164,7 @@ _OF_MODELS = (
         notice="Qwen is licensed under the Qwen RESEARCH LICENSE AGREEMENT, Copyright (c) Alibaba Cloud. All Rights Reserved.",
         on_hub=False,
     ),
-    # Qwen License, sections 3 and 4.
+    # Qwen License (19 September 2024), sections 3 and 4, as before but for trade.
     Licence(
         "qwen",
         "Qwen License",
@@ -193,7 +193,8 @@ _ALIASES = {
     "llama-3.1": "llama3.1", "llama-3.2": "llama3.2", "llama-3.3": "llama3.3", "llama-4": "llama4",
     "gpl-3.0-only": "gpl-3.0", "gpl-2.0-only": "gpl-2.0", "agpl-3.0-only": "agpl-3.0",
 }  # fmt: skip
-# Versions of Creative Commons share-alike that a later one may replace (4.0, section 3.b.1; 3.0, section 4.b).
+# All share-alike licences after version 1.0 let an adaptation come under a later version (Creative Commons for Educators and
+# Librarians, 2020, page 85).
 _LATER = {
     f"cc-{kind}-{before}": {f"cc-{kind}-{after}" for after in ("3.0", "4.0") if after > before}
     for kind in ("by-sa", "by-nc-sa")
@@ -257,7 +258,8 @@ def licence_of_text(text: str) -> Licence | None:
     return LICENCES.get(found.pop()) if len(found) == 1 else None
 
 
-# Well-known bases, by the licence that their pages on the hub name; the first pattern that fits.
+# Well-known bases, by the licence that their pages on the hub name (each read on the hub, those of Mistral at
+# docs.mistral.ai/getting-started/open_weight_models); the first pattern that fits. What is not here is asked of the user.
 _BASES: tuple[tuple[str, str], ...] = (
     (r"meta-llama/Llama-2-.*", "llama2"),
     (r"meta-llama/Meta-Llama-3-.*", "llama3"),
@@ -265,14 +267,15 @@ _BASES: tuple[tuple[str, str], ...] = (
     (r"meta-llama/Llama-3\.2-.*", "llama3.2"),
     (r"meta-llama/Llama-3\.3-.*", "llama3.3"),
     (r"meta-llama/Llama-4-.*", "llama4"),
-    (r"google/(code)?gemma-(2b|7b|1\.1|2|3|3n)-.*|google/gemma-(2b|7b)", "gemma"),
+    (r"google/gemma-((2|3)-.*|2b(-it)?|7b(-it)?)", "gemma"),
     (r"Qwen/Qwen2\.5-3B.*", "qwen-research"),
     (r"Qwen/Qwen2\.5-72B.*", "qwen"),
-    (r"Qwen/Qwen(2\.5-(0\.5|1\.5|7|14|32)B|2-(0\.5|1\.5|7)B|3-).*", "apache-2.0"),
+    (r"Qwen/Qwen2\.5-(0\.5|1\.5|7|14|32)B.*|Qwen/Qwen3-(0\.6|1\.7|4|8|14|32)B.*", "apache-2.0"),
     (r"mistralai/(Mistral-7B|Mistral-Nemo|Mixtral-8x7B)-.*", "apache-2.0"),
-    (r"HuggingFaceTB/SmolLM.*|TinyLlama/TinyLlama.*|allenai/OLMo-.*|ibm-granite/granite-3.*", "apache-2.0"),
+    (r"HuggingFaceTB/SmolLM2?-.*|TinyLlama/TinyLlama-1\.1B-.*", "apache-2.0"),
+    (r"allenai/OLMo-2-1124-.*|ibm-granite/granite-3\.[01]-.*", "apache-2.0"),
     (r"EleutherAI/pythia-.*", "apache-2.0"),
-    (r"openai-community/gpt2.*|microsoft/phi-(1|1_5|2|4)|microsoft/Phi-3.*", "mit"),
+    (r"microsoft/phi-1_5", "mit"),
     (r"bigscience/bloom(-.*)?", "bigscience-bloom-rail-1.0"),
     (r"bigcode/starcoder.*", "bigcode-openrail-m"),
 )  # fmt: skip
