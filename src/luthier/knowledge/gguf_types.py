@@ -1,7 +1,8 @@
 """The types in which a GGUF file keeps its matrices: who writes each, how large it becomes, how far it may answer otherwise.
 
 Numbers of enum llama_ftype and the sizes of blocks are llama.cpp's (include/llama.h, ggml-common.h). Norms and biases stay F32 in
-every type. The budgets are measured; docs/how-to/gguf.md says how.
+every type. The bounds are choices: of the quantized types 3 to 11 times, of the floating ones far more than was measured of one model,
+7 M weights in bf16 on 32 rows (bench/gguf/types.json). No larger model was measured.
 """
 
 from dataclasses import dataclass
