@@ -18,6 +18,7 @@ from tests.law.source import ROOT
 from tests.publish.hub import TOKEN, Site, hub_site
 from tests.publish.published_run import PUBLISH, REPO, add_merge, copied, with_publish
 
+pytestmark = pytest.mark.slow
 Run = tuple[Recipe, RunDir]
 PROGRAMS = Path(sys.executable).parent
 ON_THE_LINE = [f"publish.{name}={value}".replace("'", "") for name, value in PUBLISH.items()]
@@ -99,7 +100,6 @@ def test_a_repository_without_its_owner_is_told(run: Run, capsys: pytest.Capture
     assert "OWNER/NAME" in err
 
 
-@pytest.mark.slow
 def test_make_publish_hf_reads_token_and_repository_from_the_environment(run: Run, tmp_path: Path) -> None:
     """As a clone's user types it: HF_TOKEN=... HF_REPO_ID=you/name make publish-hf."""
     own = copied(run, tmp_path / "runs")

@@ -17,6 +17,7 @@ from tests.publish.card_rules import faults_of_card, read_metadata
 from tests.publish.hub import Site, digest
 from tests.publish.published_run import REPO, add_merge, copied, prepared
 
+pytestmark = pytest.mark.slow
 Run = tuple[Recipe, RunDir]
 TYPES = ("Q8_0", "Q5_K_M")
 PROVEN: dict[str, Any] = {

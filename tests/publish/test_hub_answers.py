@@ -13,6 +13,7 @@ from luthier.publish.stage import publish
 from tests.publish.hub import READ_TOKEN, TOKEN, Handler, Site, hub_site
 from tests.publish.published_run import REPO, prepared
 
+pytestmark = pytest.mark.slow  # a tenth of a second each, and there are many
 Run = tuple[Recipe, RunDir]
 
 

@@ -16,6 +16,7 @@ from luthier.publish.stage import Prepared
 from luthier.reports.publish import Objection
 from tests.publish.published_run import copied, prepared
 
+pytestmark = pytest.mark.slow
 Run = tuple[Recipe, RunDir]
 HF_TOKEN = "hf_" + "PlantedInARowForTheTest0123456789"
 PRIVATE_KEY = "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEpAIBAAKCAQEA" * 8 + "\n-----END RSA PRIVATE KEY-----"

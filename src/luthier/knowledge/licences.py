@@ -92,6 +92,8 @@ def _llama(name: str, version: str, *, built_with: str, starts: str) -> Licence:
 
 
 _SPDX = "https://spdx.org/licenses/"
+# No condition on the licence of what is derived: as choosealicense.com lists their conditions (its _licenses folder), and for data the
+# preambles of ODC-By and PDDL, and section 3 of CDLA Permissive 2.0, which leaves results free.
 _PERMISSIVE = {
     "apache-2.0": ("Apache License 2.0", "https://www.apache.org/licenses/LICENSE-2.0"),
     "mit": ("MIT License", _SPDX + "MIT.html"),
@@ -109,6 +111,8 @@ _PERMISSIVE = {
     "cdla-permissive-1.0": ("CDLA Permissive 1.0", "https://cdla.dev/permissive-1-0/"),
     "cdla-permissive-2.0": ("CDLA Permissive 2.0", "https://cdla.dev/permissive-2-0/"),
 }  # fmt: skip
+# `same-license` or `share-alike` at choosealicense.com (GPL 2.0, 2.b; GPL and AGPL 3.0, 5.c; ODbL, 4.4; GFDL 1.3, 4); CDLA Sharing as
+# github.com/lfai/CDLA says of it.
 _SHARE_ALIKE = {
     "cdla-sharing-1.0": ("CDLA Sharing 1.0", "https://cdla.dev/sharing-1-0/"),
     "odbl": ("Open Database License", "https://opendatacommons.org/licenses/odbl/1-0/"),
