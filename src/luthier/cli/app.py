@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from luthier.cli.audit import audit
 from luthier.cli.bench import bench
+from luthier.cli.chat import chat
 from luthier.cli.compare import compare
 from luthier.cli.data import data
 from luthier.cli.demo import demo
@@ -49,6 +50,7 @@ ORDER = (
     "compare",
     "merge",
     "export",
+    "chat",
     "serve",
     "keys",
     "audit",
@@ -117,6 +119,7 @@ app.command("eval")(evaluate)
 app.command("compare", short_help="Compare a run with its base or with another run.")(compare)
 app.command("merge")(merge)
 app.add_typer(export, name="export")
+app.command("chat")(chat)
 app.command("serve")(serve)
 app.add_typer(keys, name="keys")
 app.add_typer(audit, name="audit")

@@ -20,6 +20,11 @@ def show(text: str) -> None:
     _show_safe(visible(text))
 
 
+def show_part(text: str) -> None:
+    """Write a part of a line to standard output, at once."""
+    _show_safe(visible(text), end="")
+
+
 def show_painted(pieces: Iterable[tuple[str, str]]) -> None:
     """Write a result of pieces of text, each with the code of its colour or none; only codes given here reach the terminal."""
     _show_safe("".join(_painted(visible(text), code) for text, code in pieces))
@@ -32,8 +37,8 @@ def _painted(text: str, code: str) -> str:
     return "\n".join(f"{code}{line}{RESET}" if line else "" for line in text.split("\n"))
 
 
-def _show_safe(text: str) -> None:
-    fault = _write(sys.stdout, text + "\n")
+def _show_safe(text: str, *, end: str = "\n") -> None:
+    fault = _write(sys.stdout, text + end)
     if fault is not None and not isinstance(fault, BrokenPipeError):
         raise EnvironmentFault(
             "env-disk",
