@@ -172,10 +172,13 @@ def test_a_file_that_fails_leaves_those_that_passed_before_it(
 
 
 def test_a_type_is_held_against_the_recipes_bound(workshop: Workshop) -> None:
+    export_gguf(workshop.asked("Q8_0"), workshop.run)
     with pytest.raises(GateError) as caught:
-        export_gguf(workshop.asked("Q4_0", most_kl=1e-9), workshop.run)
+        export_gguf(workshop.asked("Q8_0", most_kl=1e-9), workshop.run)
     assert "allowed is 1e-09" in caught.value.what
-    assert workshop.files == []
+    assert workshop.files == ["report.json", name_of("Q8_0")], "the file that kept its own bound stays"
+    both = export_gguf(workshop.asked("F16", most_kl=1e-3), workshop.run)
+    assert [(file.type, file.allowed_kl) for file in both.files] == [("Q8_0", 0.01), ("F16", 1e-3)]
 
 
 def swap_two_tokens(path: Path) -> None:

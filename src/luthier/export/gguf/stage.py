@@ -43,7 +43,7 @@ from luthier.text.tokenizer import hash_tokenizer, load_tokenizer
 
 STAGE = "export/gguf"
 ADAPTERS = ("lora", "qlora")
-WRITER = 2
+WRITER = 3
 """Counts up when the same inputs make another file."""
 
 
@@ -127,7 +127,7 @@ def plan_export(recipe: Recipe, run: RunDir, *, again: bool = False) -> Plan:
     inputs_hash = _hash_inputs(recipe, facts, tokenizer, data)
     kept = standing_files(run.path / STAGE, inputs_hash)
     wanted = dict.fromkeys(recipe.export.gguf.types)
-    there = set() if again else {file.type for file in kept}
+    there = set() if again else {file.type for file in kept if file.mean_kl <= allowed_kl(recipe, file.type)}
     missing = tuple(GGUF_TYPES[type] for type in wanted if type not in there)
     source = Source(architecture, vocabulary, name)
     plan = Plan(run, recipe, source, facts, tokenizer, data, library, kept, missing, inputs_hash)
@@ -249,9 +249,14 @@ def _prove(plan: Plan, file: Path, truth: Truth, work: Path, stop: StopFlag | No
     return prove(file, truth, plan.tokenizer, texts, library=plan.library, work=work, stop=stop)
 
 
+def allowed_kl(recipe: Recipe, type: str) -> float:
+    """The largest mean KL divergence at which a file of `type` is kept."""
+    return recipe.export.gguf.most_kl or GGUF_TYPES[type].most_kl
+
+
 def _judge(plan: Plan, type: TypeFacts, proof: Proof) -> float:
     """The bound that the file keeps. Raises GateError gate-parity if it does not."""
-    allowed = plan.recipe.export.gguf.most_kl or type.most_kl
+    allowed = allowed_kl(plan.recipe, type.name)
     difference = proof.difference
     if difference.mean_kl <= allowed:
         return allowed
@@ -272,7 +277,8 @@ def _judge(plan: Plan, type: TypeFacts, proof: Proof) -> float:
 def _hash_inputs(
     recipe: Recipe, facts: ModelFacts, tokenizer: PreTrainedTokenizerBase, data: DataReport | None
 ) -> str:
-    settings = recipe.export.gguf.model_dump(mode="json", exclude={"types"})
+    # Types and bound are judged file by file: another bound makes no other file.
+    settings = recipe.export.gguf.model_dump(mode="json", exclude={"types", "most_kl"})
     parts: Sequence[object] = (
         WRITER,
         abi.VERSION,
