@@ -50,10 +50,7 @@ def write_gguf(run: RunDir, **figures: Any) -> None:
         # Elsewhere, as in a run that was moved since.
         path = f"/elsewhere/{name_of(type)}"
         facts = {"type": type, "path": path, "file_bytes": len(content), "sha256": digest(content)}
-        known = {
-            name: value for name, value in (facts | PROVEN | figures).items() if name in GgufFile.model_fields
-        }
-        files.append(GgufFile(**known))
+        files.append(GgufFile(**(facts | PROVEN | figures)))
     GgufReport(
         inputs_hash="0", seconds=1.0, provenance=gather_provenance(), folder=str(folder), source=str(run.stage("merge") / "model"),
         tokenizer="qwen2", is_normalizing=True, rows_checked=4, llama_cpp="0.5.0", files=tuple(files),
