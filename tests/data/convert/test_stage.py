@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -162,14 +163,21 @@ def test_an_export_in_one_object_and_one_conversation_alone_are_read(tmp_path: P
 def test_text_is_data_and_nothing_named_in_it_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[str] = []
-    real = open
-    monkeypatch.setattr("builtins.open", lambda path, *rest, **more: (opened.append(str(path)), real(path, *rest, **more))[1])  # fmt: skip
+    opened: list[Any] = []
+
+    def watch(real: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda path, *rest, **more: (opened.append(path), real(path, *rest, **more))[1]
+
+    monkeypatch.setattr("builtins.open", watch(open))
+    monkeypatch.setattr("os.open", watch(os.open))
     hostile = talk("see file:///etc/passwd", "<script src=http://203.0.113.1/x>")
     hostile["id"] = "../../../tmp/x"
     rows, _ = rows_of(tmp_path, [hostile])
     assert len(rows) == 1
-    assert opened and all(path.startswith(str(tmp_path)) for path in opened)
+    names = [
+        str(path) for path in opened if not isinstance(path, int)
+    ]  # a number is a file that a name opened
+    assert names and all(name.startswith(str(tmp_path)) for name in names)
 
 
 HOSTILE: dict[str, bytes] = {
