@@ -8,13 +8,19 @@ import pytest
 from luthier.config.recipe import Recipe
 from luthier.floor.rundir import RunDir
 from tests.publish.hub import Site, hub_site
-from tests.publish.published_run import at_site, make_run
+from tests.publish.published_run import at_site, copied, make_run
 
 
 @pytest.fixture(scope="session")
-def run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, RunDir]:
-    """Recipe and run. Shared: what a test changes in it, it changes in a copy."""
-    return make_run(tmp_path_factory.mktemp("publish"), tiny_base)
+def made_run(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, RunDir]:
+    """Recipe and run, as training left it."""
+    return make_run(tmp_path_factory.mktemp("made"), tiny_base)
+
+
+@pytest.fixture
+def run(made_run: tuple[Recipe, RunDir], tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, RunDir]:
+    """A copy for this test: what was published once is found again, so no two tests may share it."""
+    return copied(made_run, tmp_path_factory.mktemp("publish"))
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def take_fast_paths(
     if isinstance(recipe.method, LoraMethod):
         groups = join_projections(model)
         if groups:
-            listener.say(f"training: the adapters' projections are joined to {groups} products")
+            listener.say(f"training the adapters' projections as {groups} joined products")
     if not should_compile(recipe, batches.device, total_steps):
         return False
     compile_layers(model)
