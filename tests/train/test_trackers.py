@@ -75,8 +75,12 @@ def test_tensorboard_keeps_texts_and_the_recipe(tmp_path: Path) -> None:
 
 
 def test_tensorboard_of_a_resumed_run_shows_no_step_twice(tmp_path: Path) -> None:
-    train_under("tensorboard", tmp_path, Recorder(), start=0, end=40)
+    """However short the stop: the writer names its files by the second, then by a number that sorts 10 before 9."""
+    for earlier in range(0, 40, 10):
+        train_under("tensorboard", tmp_path, Recorder(), start=earlier, end=40)
     train_under("tensorboard", tmp_path, Recorder(), start=20, end=50)
+    stamps = [path.name.split(".")[3] for path in sorted(tmp_path.glob("events.*"))]
+    assert len(stamps) == len(set(stamps)) == 5
     assert [step for step, _ in board_scalars(tmp_path)["train/loss"]] == [10, 20, 30, 40, 50]
 
 
