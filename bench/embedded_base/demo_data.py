@@ -5,7 +5,7 @@
 `--source` holds train.jsonl and test.jsonl ({"prompt": sentence, "completion": record}) made from E2E's development and
 test sets. E2E's writers were free to leave facts out, so in most rows the record knows more than the sentence tells, and
 no model could extract it. A row is kept if and only if, for every slot, what the sentence says (wording.py) is what the
-record has, silence included. The rule is the same for training and test rows, labels are never changed, and demo.json
+record has, silence included. The rule is the same for training and test rows, labels are never changed, and demo.report.json
 beside the rows counts what each slot's rule dropped.
 """
 
@@ -46,7 +46,7 @@ def main() -> None:
     write_rows(arguments.out / "train.jsonl", train)
     write_rows(arguments.out / "eval/test.jsonl", test)
     report = {"train": train_report, "test": test_report}
-    (arguments.out / "demo.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    (arguments.out / "demo.report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(report, indent=1, ensure_ascii=False))
 
 

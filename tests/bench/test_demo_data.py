@@ -147,7 +147,7 @@ def test_the_bundle_is_small_licensed_and_counted() -> None:
     assert sum(file.stat().st_size for file in files) < 3_000_000
     assert sorted(file.name for file in DATA.glob("*.jsonl")) == ["train.jsonl"]
     assert "Attribution-ShareAlike 4.0" in (DATA / "LICENSE").read_text(encoding="utf-8")
-    report = json.loads((DATA / "demo.json").read_text(encoding="utf-8"))
+    report = json.loads((DATA / "demo.report.json").read_text(encoding="utf-8"))
     for split, name in (("train", "train.jsonl"), ("test", "eval/test.jsonl")):
         assert report[split]["kept"] == len(read_rows(DATA / name))
         assert report[split]["kept"] + sum(report[split]["dropped"].values()) == report[split]["read"]

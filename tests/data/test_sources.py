@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from luthier.config.data import ColumnsConfig, DataConfig
+from luthier.data.check.stage import CheckTask, check
+from luthier.data.dedup.stage import DedupTask, dedup
 from luthier.data.sources import find_sources, is_hub_id
+from luthier.data.split_files import SplitTask, split_files
 from luthier.floor.errors import DataError, EnvironmentFault
-from luthier.floor.log import Silent
+from luthier.floor.log import Recorder, Silent
 from luthier.text.rows import read_rows
 from tests.data.preparing import pairs, write_rows
 
@@ -44,6 +47,26 @@ def test_the_same_file_is_hashed_once_and_by_its_bytes(tmp_path: Path) -> None:
     assert list(sources.hashes) == [str(file)]
     write_rows(file, pairs(3))
     assert find_sources(DataConfig(path=str(file)), Silent()).hashes != sources.hashes
+
+
+def test_files_beside_the_json_lines_of_a_folder_are_named(tmp_path: Path) -> None:
+    """A folder is read for its JSON lines; that its tables are not read is no secret."""
+    write_rows(tmp_path / "a.jsonl", pairs(2))
+    (tmp_path / "b.csv").write_text("prompt,completion\nx,y\n")
+    (tmp_path / "c.json").write_text("[]")
+    (tmp_path / "README.md").write_text("About them.")
+    (tmp_path / "c.report.json").write_text("{}")
+    said = Recorder()
+    warning = f"{tmp_path} is read for its *.jsonl; its other files of rows are not read: b.csv, c.json"
+    assert len(find_sources(DataConfig(path=str(tmp_path)), said).train) == 1
+    assert said.warnings == [warning]
+    with check(CheckTask((tmp_path,)), listener=said) as checked:
+        assert [file.name for file in checked.files] == ["a.jsonl"]
+    dedup(DedupTask((tmp_path,)), listener=said)
+    split_files(SplitTask((tmp_path,), {"test": 0.5}, seed=1), listener=said)
+    assert said.warnings.count(warning) == 4
+    assert find_sources(DataConfig(path=str(tmp_path), pattern="a.*"), said)
+    assert said.warnings.count(warning) == 4
 
 
 COMMIT = "0123456789" * 4

@@ -137,6 +137,7 @@ def task_of(
 def from_recipe(name: str) -> "CheckTask":
     """The files and suites of a recipe on this machine, and its tokenizer, if it has one already."""
     from luthier.cli.output import tell
+    from luthier.cli.screen import Screen
     from luthier.config.compose import load_recipe
     from luthier.data.check.measure import Measure
     from luthier.data.check.stage import CheckTask
@@ -144,9 +145,9 @@ def from_recipe(name: str) -> "CheckTask":
     from luthier.data.tokenizer import find_tokenizer
     from luthier.floor.errors import ModelError
     from luthier.text.columns import named_columns
-    from luthier.text.row_files import find_files
+    from luthier.text.row_files import find_files, warn_of_files_passed_over
 
-    resolved = load_recipe(name)
+    resolved, screen = load_recipe(name), Screen()
     for warning in resolved.warnings:
         tell(f"warning: {warning}")
     data = resolved.recipe.data
@@ -159,6 +160,7 @@ def from_recipe(name: str) -> "CheckTask":
         if is_hub_id(path):
             tell(f"warning: {path} is a dataset of the hub and was not checked")
             continue
+        warn_of_files_passed_over(Path(path), screen, read.pattern)
         files = find_files(Path(path), read.pattern)
         formats |= dict.fromkeys(files, read.file_format)
         if named := named_columns(read.columns):

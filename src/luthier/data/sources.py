@@ -13,7 +13,7 @@ from luthier.floor.files import sha256_of
 from luthier.floor.log import Listener
 from luthier.text.columns import named_columns
 from luthier.text.readers.endings import ENDINGS
-from luthier.text.row_files import reading
+from luthier.text.row_files import reading, warn_of_files_passed_over
 from luthier.text.rows import FileSet, Row, RowKind, find_files, first_row, first_shape, read_rows_of
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -90,7 +90,9 @@ def find_sources(config: DataConfig, listener: Listener) -> Sources:
     _check_apart(parts)
     validation = None
     if config.validation_path:
-        files = find_files(Path(config.validation_path), config.pattern)
+        where = Path(config.validation_path)
+        warn_of_files_passed_over(where, listener, config.pattern)
+        files = find_files(where, config.pattern)
         validation = _file_set(files, config.file_format, config.columns)
     kind = _resolve_kind(parts, config)
     for part in parts:
@@ -159,6 +161,7 @@ def _find(each: SourceConfig, config: DataConfig, unread: Counter[str], listener
         rows = FileSet((fetched.path,), "jsonl", columns)
     else:
         where = Path(each.path)
+        warn_of_files_passed_over(where, listener, each.pattern)
         rows = _file_set(find_files(where, each.pattern), each.file_format, each.columns)
     return Source(each.name or each.path, rows, each.weight)
 

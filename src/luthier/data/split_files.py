@@ -27,7 +27,7 @@ from luthier.text.columns import Columns
 from luthier.text.problems import Problems
 from luthier.text.readers.record import as_json_line
 from luthier.text.readers.sizes import guess_unpacked_bytes
-from luthier.text.row_files import find_files
+from luthier.text.row_files import find_files, warn_of_files_passed_over
 from luthier.text.rows import FileSet, Row, read_rows_of
 
 REPORT = "split.report.json"
@@ -62,6 +62,8 @@ def split_files(
     listener, stop = listener or Silent(), stop or StopFlag()
     started = time.perf_counter()
     files = _find(task)
+    for source in task.sources:
+        warn_of_files_passed_over(source, listener)
     total, done = sum(map(guess_unpacked_bytes, files)), 0
     splitter = choose_splitter(
         _counting(_rows(files, task), total, listener, stop),

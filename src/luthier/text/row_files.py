@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from luthier.floor.errors import DataError, EnvironmentFault
+from luthier.floor.log import Listener
 from luthier.floor.lookup import nearest
 from luthier.text.readers.endings import ENDINGS, ending_of, holds_rows
 
@@ -63,6 +64,17 @@ def find_row_files(path: Path, *, by_recipe: bool = True) -> list[Path]:
         fix = _how_to_name(path, by_recipe=by_recipe)
         raise DataError("data-missing", what, where="data.leaks" if by_recipe else str(path), fix=fix)
     return found
+
+
+def warn_of_files_passed_over(path: Path, listener: Listener, pattern: str = ROW_PATTERN) -> None:
+    """Say which files of rows a folder holds beside its JSON lines. They are read only when someone asks for them by name or pattern."""
+    if pattern != ROW_PATTERN or not path.is_dir():
+        return
+    read = set(find_files(path))
+    others = [file.name for files in _files_by_ending(path).values() for file in files if file not in read]
+    if others:
+        shown = ", ".join(others[:5]) + (f" and {len(others) - 5:,} more" if len(others) > 5 else "")
+        listener.warn(f"{path} is read for its {pattern}; its other files of rows are not read: {shown}")
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from luthier.floor.log import Listener, Silent
 from luthier.floor.stop import StopFlag
 from luthier.floor.units import count_of
 from luthier.text.columns import Columns
-from luthier.text.row_files import find_files
+from luthier.text.row_files import find_files, warn_of_files_passed_over
 from luthier.text.rows import Row
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def check(
     """
     listener, stop = listener or Silent(), stop or StopFlag()
     files = find_inputs(task.paths)
+    for path in task.paths:
+        warn_of_files_passed_over(path, listener)
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="luthier-check-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

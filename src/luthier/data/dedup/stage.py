@@ -35,7 +35,7 @@ from luthier.floor.stop import StopFlag
 from luthier.reports.dedup import DedupReport, PromptCounts
 from luthier.reports.provenance import gather_provenance
 from luthier.text.columns import Columns
-from luthier.text.row_files import find_files, find_row_files
+from luthier.text.row_files import find_files, find_row_files, warn_of_files_passed_over
 
 __all__ = ["DedupTask", "dedup"]
 
@@ -91,6 +91,8 @@ def dedup(
     listener, stop = listener or Silent(), stop or StopFlag()
     started = time.perf_counter()
     named = _find_inputs(task)
+    for source in task.sources:
+        warn_of_files_passed_over(source, listener)
     outputs = Outputs(task.out) if task.out else None
     if outputs:
         outputs.check((*named[0], *named[1]), overwrite=task.overwrite)
