@@ -9,8 +9,6 @@ files in every way that matters: tied weights, a tokenizer, a shard that was nev
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,19 +16,15 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 
-import luthier
 from luthier.export.logits import ATTENTION, REPEAT, STOPPED, ComparedRow, KeptLogits, compare_with_kept
 from luthier.export.save import DTYPES, hash_weights
+from luthier.floor.child_process import read_tail, run_module
 from luthier.floor.errors import EnvironmentFault, LuthierError
 from luthier.floor.files import write_text
 from luthier.floor.stop import StopFlag
 from luthier.modelling.generate import generate_answers
 from luthier.modelling.load import load_base
 from luthier.text.tokenizer import hash_tokenizer, load_tokenizer
-
-POLL_SECONDS = 0.2
-STOP_SECONDS = 10.0
-LOG_TAIL_CHARACTERS = 2000
 
 
 class Questions(BaseModel):
@@ -125,57 +119,20 @@ def measure_in_fresh_process(folder: Path, task: Task, *, work: Path, stop: Stop
     task_file, result_file, log = work / "task.json", work / "result.json", work / "verify.log"
     write_text(task_file, task.model_dump_json())
     arguments = ["--model", str(folder), "--task", str(task_file), "--result", str(result_file)]
-    # -P: the user's folder must not come first among the places to import from.
-    command = [sys.executable, "-P", "-m", "luthier.export.verify", *arguments]
-    with open(log, "wb") as output:
-        # A session of its own: Ctrl-C in the terminal reaches this process, which ends the other one.
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=_environment(),
-            start_new_session=True,
-        )
-        try:
-            _wait(process, stop)
-        finally:
-            _end(process)
-    if process.returncode < 0:
-        raise _killed(-process.returncode)
-    if process.returncode != 0:
-        text = log.read_text(encoding="utf-8", errors="replace").strip()
-        raise RuntimeError(
-            f"the checking process ended with {process.returncode}:\n{text[-LOG_TAIL_CHARACTERS:]}"
-        )
+    code = run_module(
+        "luthier.export.verify",
+        arguments,
+        log=log,
+        stop=stop,
+        stopped=STOPPED,
+        repeat=REPEAT,
+        variables={"HF_HUB_OFFLINE": "1"},
+    )
+    if code < 0:
+        raise _killed(-code)
+    if code != 0:
+        raise RuntimeError(f"the checking process ended with {code}:\n{read_tail(log)}")
     return Result.model_validate_json(result_file.read_text(encoding="utf-8"))
-
-
-def _environment() -> dict[str, str]:
-    """This process's environment, with this very Luthier to import and no network."""
-    package = str(Path(luthier.__path__[0]).parent)
-    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
-
-
-def _wait(process: "subprocess.Popen[bytes]", stop: StopFlag | None) -> None:
-    while True:
-        try:
-            process.wait(POLL_SECONDS)
-            return
-        except subprocess.TimeoutExpired:
-            if stop is not None:
-                stop.check(STOPPED, fix=REPEAT)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _killed(signal_number: int) -> EnvironmentFault:

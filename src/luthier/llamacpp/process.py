@@ -1,22 +1,16 @@
 """Run a task of tasks.py in a process of its own, and say in plain words how it ended."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TypeVar
 
-import luthier
+from luthier.floor.child_process import read_tail, run_module
 from luthier.floor.errors import EnvironmentFault, LuthierError, ModelError
 from luthier.floor.files import free_bytes, free_room, write_text
 from luthier.floor.stop import StopFlag
 from luthier.llamacpp.tasks import DISK_REFUSES, Exchange, Measure, Measured, Quantize, Quantized
 
-POLL_SECONDS = 0.1
-STOP_SECONDS = 5.0
 FULL_BYTES = 64 * 1024
 LOG_LINES_SHOWN = 3
-LOG_TAIL_BYTES = 8192
 STOPPED = "the export was stopped; it left nothing behind"
 REPEAT = "Repeat the command."
 OUT_OF_MEMORY = -9
@@ -50,23 +44,15 @@ def _run(task: Exchange, answer: type[Answer], *, work: Path, stop: StopFlag | N
     task_file, result_file, log = work / "llama-task.json", work / "llama-result.json", work / "llama.log"
     write_text(task_file, task.model_dump_json())
     result_file.unlink(missing_ok=True)
-    # -P: the user's folder must not come first among the places to import from.
-    command = [sys.executable, "-P", "-m", "luthier.llamacpp.worker", str(task_file), str(result_file)]
-    with open(log, "wb") as output:
-        # A session of its own: Ctrl-C in the terminal reaches this process, which ends the other one.
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=_environment(),
-            start_new_session=True,
-        )
-        try:
-            _wait(process, stop)
-        finally:
-            _end(process)
-    if process.returncode == OUT_OF_MEMORY:
+    code = run_module(
+        "luthier.llamacpp.worker",
+        [str(task_file), str(result_file)],
+        log=log,
+        stop=stop,
+        stopped=STOPPED,
+        repeat=REPEAT,
+    )
+    if code == OUT_OF_MEMORY:
         raise EnvironmentFault(
             "env-memory",
             "the process that runs llama.cpp was killed by signal 9",
@@ -74,40 +60,13 @@ def _run(task: Exchange, answer: type[Answer], *, work: Path, stop: StopFlag | N
             why="Mostly that means that memory ran out.",
             fix="Free memory, then repeat the command.",
         )
-    if process.returncode < 0:
-        raise _refused(f"llama.cpp died of the file (signal {-process.returncode})", file, work)
-    if process.returncode == DISK_REFUSES:
+    if code < 0:
+        raise _refused(f"llama.cpp died of the file (signal {-code})", file, work)
+    if code == DISK_REFUSES:
         raise _no_room(work)
-    if process.returncode > 0:
-        raise RuntimeError(f"the llama.cpp process ended with {process.returncode}:\n{_tail(log)}")
+    if code > 0:
+        raise RuntimeError(f"the llama.cpp process ended with {code}:\n{read_tail(log)}")
     return answer.model_validate_json(result_file.read_text(encoding="utf-8"))
-
-
-def _environment() -> dict[str, str]:
-    """This process's environment, with this very Luthier to import."""
-    package = str(Path(luthier.__path__[0]).parent)
-    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _wait(process: "subprocess.Popen[bytes]", stop: StopFlag | None) -> None:
-    while True:
-        try:
-            process.wait(POLL_SECONDS)
-            return
-        except subprocess.TimeoutExpired:
-            if stop is not None:
-                stop.check(STOPPED, fix=REPEAT)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _no_room(work: Path) -> EnvironmentFault:
@@ -125,7 +84,7 @@ def _refused(what: str, file: str, work: Path, *, code: str = "gguf-load") -> Lu
         return _no_room(work)
     if code == "env-memory":
         return EnvironmentFault(code, what, where=file, fix="Free memory, then repeat the command.")
-    lines = [line.strip() for line in _tail(work / "llama.log").splitlines() if line.strip()]
+    lines = [line.strip() for line in read_tail(work / "llama.log").splitlines() if line.strip()]
     return ModelError(
         "gguf-load",
         what,
@@ -133,9 +92,3 @@ def _refused(what: str, file: str, work: Path, *, code: str = "gguf-load") -> Lu
         problems=[line[:200] for line in lines[-LOG_LINES_SHOWN:]],
         fix="If the file was made elsewhere, take it again from where it was published.",
     )
-
-
-def _tail(log: Path) -> str:
-    with open(log, "rb") as file:
-        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
-        return file.read().decode(errors="replace").strip()
