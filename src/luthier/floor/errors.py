@@ -180,6 +180,7 @@ FAULTS: dict[str, str] = {
     "gguf-family": "There is no GGUF form of this model's architecture that Luthier writes.",
     "gguf-tokenizer": "The program llama.cpp has no tokenizer with the rules of this one.",
     "gguf-weights": "The model's tensors are not those of its architecture.",
+    "gguf-adapter": "The adapter changes what an adapter of the program llama.cpp does not hold.",
     "gguf-load": "The program llama.cpp does not load or compute the file.",
     "merge-whole": "The run trained every weight: its model is whole already, and there is no adapter to merge.",
     "env-device": "The device that the recipe asks for is not here.",

@@ -237,6 +237,10 @@ ADVICE: dict[str, Advice] = {
         "A folder with a layer's tensor missing, or one of another shape than config.json says.",
         "Take the model again from where it was published, or merge again: `luthier merge --again`.",
     ),
+    "gguf-adapter": Advice(
+        "`luthier export gguf --adapter` on a run with `method.dora: true`, or with modules trained whole.",
+        "llama.cpp's adapters hold pairs of low-rank matrices. The merged model holds everything: `luthier export gguf`.",
+    ),
     "gguf-load": Advice(
         "A GGUF file that is cut off.",
         "Export it again with `--again`; take a file that was made elsewhere again from where it was published.",

@@ -110,6 +110,14 @@ class LoadedModel:
         """V: how many tokens the file knows."""
         return int(self._c.llama_vocab_n_tokens(self._vocabulary))
 
+    @property
+    def file_type(self) -> int | None:
+        """The number in enum llama_ftype that the file gives itself, or None."""
+        text = ctypes.create_string_buffer(32)
+        if self._c.llama_model_meta_val_str(self._model, b"general.file_type", text, len(text)) < 0:
+            return None
+        return int(text.value) if text.value.isdigit() else None
+
     def tokenize(self, text: str, *, add_special: bool = False) -> list[int]:
         """The ids of `text`, special tokens in it recognised; with `add_special` as a prompt begins (a BOS, if the file says so)."""
         data = text.encode()

@@ -55,6 +55,8 @@ class Measured(Exchange):
     code: str = "gguf-load"
     """What kind of fault it is, if it is one."""
     vocabulary: int = 0
+    file_type: int | None = None
+    """The number in enum llama_ftype that the file gives itself."""
     end_of_text: int = -1
     stop_ids: tuple[int, ...] = ()
     """All tokens at which llama.cpp ends an answer."""

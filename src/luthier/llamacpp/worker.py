@@ -27,6 +27,7 @@ def measure(task: Measure) -> Measured:
             vocabulary = model.vocabulary_tokens
             measured = Measured(
                 vocabulary=vocabulary,
+                file_type=model.file_type,
                 end_of_text=model.end_of_text,
                 stop_ids=tuple(token for token in range(vocabulary) if model.is_end(token)),
                 ids=ids,

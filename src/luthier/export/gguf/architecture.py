@@ -224,10 +224,6 @@ def plan_tensors(
             why="The adapter trained one of the two, which parted them.",
             fix="Train without embed_tokens and lm_head among the targets, or serve the folder with another engine.",
         )
-    heads = {
-        "attn_q": int(config["num_attention_heads"]),
-        "attn_k": int(config.get("num_key_value_heads") or config["num_attention_heads"]),
-    }
     planned: list[TensorPieces] = list(rotation_tensors(family, config))
     for name, new in architecture.names.items():
         source = architecture.stored[name]
@@ -237,12 +233,24 @@ def plan_tensors(
                 _tensor_type(new, source.fact.shape, type, is_tied=architecture.is_tied),
                 source,
                 source.fact.shape,
-                heads=heads.get(new.split(".")[-2], 0) if family.permutes_queries_and_keys else 0,
+                heads=permuted_heads(architecture, new),
                 added=1.0 if family.adds_one_to_norms and name.endswith("norm.weight") else 0.0,
                 on_piece=on_piece,
             )
         )
     return planned
+
+
+def permuted_heads(architecture: Architecture, name: str) -> int:
+    """How many heads the tensor `name` of the file has whose rows change places; 0 where none do."""
+    if not architecture.family.permutes_queries_and_keys:
+        return 0
+    config = architecture.config
+    heads = {
+        "attn_q": int(config["num_attention_heads"]),
+        "attn_k": int(config.get("num_key_value_heads") or config["num_attention_heads"]),
+    }
+    return heads.get(name.split(".")[-2], 0)
 
 
 def _tensor_type(name: str, shape: tuple[int, ...], type: TypeFacts, *, is_tied: bool) -> str:

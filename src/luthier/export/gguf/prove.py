@@ -67,13 +67,15 @@ def prove(
     library: Path,
     work: Path,
     stop: StopFlag | None,
+    adapter: Path | None = None,
 ) -> Proof:
-    """Measure a file. Raises GateError gate-tokens at the first id that differs, ModelError gguf-load if llama.cpp refuses it."""
+    """Measure a file, with a GGUF adapter over it if one is given. Raises GateError gate-tokens at the first id that differs, ModelError gguf-load if llama.cpp refuses it."""
     kept = work / "file.f32"
     rows = tuple(Row(ids=row.ids, positions=row.positions) for row in truth.logits.rows)
     task = Measure(
         library=str(library),
         model=str(file),
+        adapter=str(adapter) if adapter is not None else None,
         threads=torch.get_num_threads(),
         texts=tuple(text for _, text in texts),
         rows=rows,
@@ -90,6 +92,20 @@ def prove(
     proof = _compare(truth, other, tokenizer, texts=len(texts), measured=measured)
     kept.unlink()
     return proof
+
+
+def logits_of(file: Path, truth: Truth, *, library: Path, work: Path, stop: StopFlag | None) -> KeptLogits:
+    """A file's logits at the compared positions, kept in `work`. Raises ModelError gguf-load if llama.cpp refuses the file."""
+    kept = work / "alone.f32"
+    task = Measure(
+        library=str(library),
+        model=str(file),
+        threads=torch.get_num_threads(),
+        rows=tuple(Row(ids=row.ids, positions=row.positions) for row in truth.logits.rows),
+        logits=str(kept),
+    )
+    measured = process.measure(task, work=work, stop=stop)
+    return KeptLogits(kept, truth.logits.rows, measured.vocabulary)
 
 
 def _compare(

@@ -1,10 +1,11 @@
-"""What the merged model says of the held-out rows: its logits, and its answers to some of the questions."""
+"""What the trained model says of the held-out rows: its logits, and its answers to some of the questions."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from luthier.config.recipe import Recipe
 from luthier.export.check_rows import CheckRow, CheckRows
@@ -23,7 +24,7 @@ ANSWER_TOKENS = 48
 
 @dataclass(frozen=True)
 class Truth:
-    """The merged model's side of every comparison."""
+    """The trained model's side of every comparison."""
 
     rows: tuple[CheckRow, ...]
     stop_ids: tuple[int, ...]
@@ -51,10 +52,27 @@ def ask_merged(
         facts.parameters, device=choose_device(recipe.model.device), stored=stored, must_be_exact=False
     )
     model = load_base(folder, dtype=DTYPES[place.dtype], device=place.device, attention=ATTENTION)
+    return ask(
+        model, recipe, rows, tokenizer, whose="the merged model", work=work, listener=listener, stop=stop
+    )
+
+
+def ask(
+    model: Any,
+    recipe: Recipe,
+    rows: CheckRows,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    whose: str,
+    work: Path,
+    listener: Listener,
+    stop: StopFlag | None,
+) -> Truth:
+    """Keep the logits of a model that is in memory, whole or with adapters, in `work`, and let it answer."""
     vocabulary = int(model.get_output_embeddings().weight.shape[0])
     compared = choose_positions([row.ids for row in rows.rows], vocabulary=vocabulary)
     logits = keep_logits(
-        model, compared, work / "merged.f32", label="logits of the merged model", listener=listener, stop=stop
+        model, compared, work / "truth.f32", label=f"logits of {whose}", listener=listener, stop=stop
     )
     most = recipe.evaluate.max_prompt_tokens
     ends = tuple(dict.fromkeys([*rows.stop_ids, *_generation_ends(model)]))
@@ -71,13 +89,13 @@ def ask_merged(
                 batch_tokens=recipe.evaluate.batch_tokens,
                 listener=listener,
                 stop=stop,
-                label="answers of the merged model",
+                label=f"answers of {whose}",
             )
     spoken = tuple(tuple(token for token in answer if token not in ends) for answer in answers)
     return Truth(tuple(row for row in rows.rows if row.ids), ends, logits, prompts, spoken)
 
 
-def _generation_ends(model: PreTrainedModel) -> tuple[int, ...]:
+def _generation_ends(model: Any) -> tuple[int, ...]:
     """The end-of-text ids of the folder's generation_config.json: none, one or several."""
     ids = model.generation_config.eos_token_id if model.generation_config is not None else None
     if ids is None:

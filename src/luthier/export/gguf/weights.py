@@ -69,6 +69,7 @@ class StreamedTensor:
     heads: int = 0
     """Where rows of each head change places: the number of heads, else 0."""
     added: float = 0.0
+    factor: float = 1.0
     on_piece: Callable[[int], None] = lambda piece_bytes: None
     """Told how many bytes of the source were read."""
 
@@ -84,6 +85,8 @@ class StreamedTensor:
                 piece = interleave_halves(piece, rows // self.heads)
             if self.added:
                 piece = piece.float() + self.added
+            if self.factor != 1.0:
+                piece = piece.float() * self.factor
             yield self._encode(piece)
             self.on_piece(read_bytes)
 
