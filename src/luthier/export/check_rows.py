@@ -18,7 +18,7 @@ from luthier.floor.errors import DataError
 from luthier.floor.files import sha256_of
 from luthier.reports.data import DataReport
 from luthier.text.render import Renderer, Template, choose_template
-from luthier.text.rows import find_files, read_held_out
+from luthier.text.rows import Row, find_files, read_held_out
 from luthier.text.tokenizer import stop_ids
 from luthier.tokens.store import TokenStore
 
@@ -32,6 +32,8 @@ class CheckRow:
     prompt: tuple[int, ...]
     """Empty for a plain text."""
     expected: str
+    row: Row | None = None
+    """What it was rendered from; None for one that is kept as tokens only."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class CheckRows:
 
     rows: tuple[CheckRow, ...]
     stop_ids: tuple[int, ...]
+    answer_end: str = ""
+    """The text that ends an answer before the token that does, and is no part of it."""
 
     @property
     def questions(self) -> tuple[CheckRow, ...]:
@@ -80,10 +84,23 @@ def _from_files(recipe: Recipe, data: DataReport | None, tokenizer: PreTrainedTo
         raise DataError(
             "data-empty", "there is no held-out row to check the merge on", where=str(recipe.evaluate.path)
         )
-    template = choose_template(recipe.data.template, rows[0].kind)
-    if data is not None:
-        template = next(each for each in get_args(Template) if each == data.template)
-    renderer = Renderer(tokenizer, template=template, train_on=recipe.data.train_on)
+    return render_check_rows(rows, recipe, data, tokenizer)
+
+
+def check_template(recipe: Recipe, data: DataReport | None, first: Row) -> Template:
+    """The form in which held-out rows are rendered: that of the run's training rows, where it prepared some."""
+    if data is None:
+        return choose_template(recipe.data.template, first.kind)
+    return next(each for each in get_args(Template) if each == data.template)
+
+
+def render_check_rows(
+    rows: Sequence[Row], recipe: Recipe, data: DataReport | None, tokenizer: PreTrainedTokenizerBase
+) -> CheckRows:
+    """Rows of one kind as training renders them, cut at `data.max_length`."""
+    renderer = Renderer(
+        tokenizer, template=check_template(recipe, data, rows[0]), train_on=recipe.data.train_on
+    )
     return CheckRows(
         tuple(
             CheckRow(
@@ -91,10 +108,12 @@ def _from_files(recipe: Recipe, data: DataReport | None, tokenizer: PreTrainedTo
                 tuple(renderer.render(row).ids[: recipe.data.max_length]),
                 () if row.kind == "text" else tuple(renderer.render_prompt(row)),
                 "" if row.kind == "text" else renderer.expected(row),
+                row,
             )
             for row in rows
         ),
         stop_ids(tokenizer),
+        renderer.answer_end,
     )
 
 

@@ -15,6 +15,15 @@ class Estimate(BaseModel):
     high: Figure
 
 
+class MetricChange(BaseModel):
+    """A metric of the task over the greedy answers of two models to the same questions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    before: Figure
+    after: Figure
+
+
 class EvaluateReport(Report):
     """One model on the held-out rows. predictions.jsonl beside it holds every row."""
 

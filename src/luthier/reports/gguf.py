@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from luthier.reports.base import Report
+from luthier.reports.evaluate import MetricChange
 
 
 class GgufFile(BaseModel):
@@ -34,6 +35,8 @@ class GgufFile(BaseModel):
     """How much of the greedy answers is the same from their start; None without questions."""
     stop_ids: tuple[int, ...]
     """The tokens at which llama.cpp ends an answer; all at which the run ends one are among them."""
+    metrics: dict[str, MetricChange] = {}
+    """Of the greedy answers, which are cut at 48 tokens: the merged model's, and the file's."""
 
 
 class GgufReport(Report):

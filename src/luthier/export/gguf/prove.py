@@ -3,24 +3,23 @@
 llama.cpp runs in a process of its own. The first difference of an id ends the export; distances of logits are judged by a bound.
 """
 
-import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from luthier.export.gguf.hard_texts import hard_texts
 from luthier.export.gguf.truth import ANSWER_TOKENS, Truth
-from luthier.export.logits import KeptLogits, Logits
+from luthier.export.likeness import Likeness, compare_rows, first_difference, same_share
+from luthier.export.logits import KeptLogits
 from luthier.floor.errors import GateError
 from luthier.floor.stop import StopFlag
 from luthier.llamacpp import process
 from luthier.llamacpp.tasks import Measure, Measured, Prompts, Row
-from luthier.measure.parity import LogitDifference, combine, compare_logits, kl_divergences, log_softmax
+from luthier.measure.parity import LogitDifference
 
 CUT = 60
 
@@ -29,15 +28,30 @@ CUT = 60
 class Proof:
     """How a file answers beside the merged model."""
 
-    difference: LogitDifference
-    perplexity_before: float
-    perplexity_after: float
+    likeness: Likeness
     texts: int
     same_answer_share: float | None
-    worst: str
-    """The row and token where the two are farthest apart."""
     stop_ids: tuple[int, ...]
     """The tokens at which llama.cpp ends an answer."""
+    metrics: dict[str, tuple[float, float]]
+    """Of the greedy answers: the model's, and the file's."""
+
+    @property
+    def difference(self) -> LogitDifference:
+        return self.likeness.difference
+
+    @property
+    def perplexity_before(self) -> float:
+        return self.likeness.perplexity_before
+
+    @property
+    def perplexity_after(self) -> float:
+        return self.likeness.perplexity_after
+
+    @property
+    def worst(self) -> str:
+        """The row and token where the two are farthest apart."""
+        return self.likeness.worst
 
 
 def proof_texts(
@@ -88,10 +102,15 @@ def prove(
         if ours != theirs:
             raise _other_tokens(origin, text, ours, theirs, tokenizer)
     _check_ends(file, truth, measured, tokenizer)
-    other = KeptLogits(kept, truth.logits.rows, measured.vocabulary)
-    proof = _compare(truth, other, tokenizer, texts=len(texts), measured=measured)
+    likeness = compare_rows(truth, KeptLogits(kept, truth.logits.rows, measured.vocabulary), tokenizer)
     kept.unlink()
-    return proof
+    return Proof(
+        likeness,
+        len(texts),
+        same_share(truth.answers, measured.answers),
+        measured.stop_ids,
+        truth.task_metrics([truth.spoken(answer, tokenizer) for answer in measured.answers], tokenizer),
+    )
 
 
 def logits_of(file: Path, truth: Truth, *, library: Path, work: Path, stop: StopFlag | None) -> KeptLogits:
@@ -108,79 +127,27 @@ def logits_of(file: Path, truth: Truth, *, library: Path, work: Path, stop: Stop
     return KeptLogits(kept, truth.logits.rows, measured.vocabulary)
 
 
-def _compare(
-    truth: Truth,
-    other: KeptLogits,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    texts: int,
-    measured: Measured,
-) -> Proof:
-    parts, losses_before, losses_after = [], [], []
-    worst_kl, worst = -1.0, ""
-    pairs = zip(truth.rows, truth.logits.by_row(), other.by_row(), strict=True)
-    for row, (compared, ours_TV), (_, theirs_TV) in pairs:
-        if ours_TV.shape != theirs_TV.shape:
-            worst = f"{row.origin}: {theirs_TV.shape[1]:,} logits a token, not {ours_TV.shape[1]:,}"
-            parts.append(LogitDifference(len(ours_TV), math.inf, math.inf, math.inf, 0.0))
-            continue
-        parts.append(compare_logits(ours_TV, theirs_TV))
-        kl_T = kl_divergences(ours_TV.astype(np.float64), theirs_TV.astype(np.float64))
-        place = int(kl_T.argmax())
-        if not kl_T[place] <= worst_kl:  # a NaN is the worst of all, and argmax finds it
-            at = compared.positions[place]
-            token = str(tokenizer.decode([compared.ids[at]]))
-            worst_kl, worst = float(kl_T[place]), f"{row.origin}, after token {at} ({token!r})"
-        losses_before += list(_losses(ours_TV, compared.ids, compared.positions))
-        losses_after += list(_losses(theirs_TV, compared.ids, compared.positions))
-    return Proof(
-        combine(parts),
-        _perplexity(losses_before),
-        _perplexity(losses_after),
-        texts,
-        _same_share(truth.answers, measured.answers),
-        worst,
-        measured.stop_ids,
-    )
-
-
 def _check_ends(file: Path, truth: Truth, measured: Measured, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise GateError gate-tokens if llama.cpp would run past a token at which the run ends its answers."""
+    fault = fault_of_ends(truth, measured, tokenizer)
+    if fault is not None:
+        raise GateError(
+            "gate-tokens",
+            f"{fault}; the file was deleted",
+            where=f"{file.name}: it ends at {list(measured.stop_ids)}, end of text is {measured.end_of_text}",
+            why="Its answers would run on behind their end.",
+            fix="Serve the merged folder with another engine.",
+        )
+
+
+def fault_of_ends(truth: Truth, measured: Measured, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The first token at which the run ends its answers and llama.cpp does not, in words; None if there is none."""
     missing = [token for token in truth.stop_ids if token not in measured.stop_ids]
     if not missing and measured.end_of_text == truth.stop_ids[0]:
-        return
+        return None
     token = missing[0] if missing else truth.stop_ids[0]
     name = str(tokenizer.convert_ids_to_tokens(token))
-    raise GateError(
-        "gate-tokens",
-        f"llama.cpp does not end an answer at token {token} ({name!r}), as the run does; the file was deleted",
-        where=f"{file.name}: it ends at {list(measured.stop_ids)}, end of text is {measured.end_of_text}",
-        why="Its answers would run on behind their end.",
-        fix="Serve the merged folder with another engine.",
-    )
-
-
-def _losses(logits_TV: Logits, ids: Sequence[int], positions: Sequence[int]) -> Iterator[float]:
-    """Of each compared position that has a next token: how surprised the model is of it, in nats."""
-    for place, position in enumerate(positions):
-        if position + 1 < len(ids):
-            yield -float(log_softmax(logits_TV[place].astype(np.float64))[ids[position + 1]])
-
-
-def _perplexity(losses: Sequence[float]) -> float:
-    return math.exp(min(700.0, sum(losses) / len(losses))) if losses else math.nan
-
-
-def _same_share(ours: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> float | None:
-    """The share of the longer answers that both begin with."""
-    shared = total = 0
-    for first, second in zip(ours, theirs, strict=True):
-        total += max(len(first), len(second))
-        for left, right in zip(first, second, strict=False):
-            if left != right:
-                break
-            shared += 1
-    return shared / total if total else None
+    return f"llama.cpp does not end an answer at token {token} ({name!r}), as the run does"
 
 
 def _other_tokens(
@@ -190,17 +157,9 @@ def _other_tokens(
     theirs: Sequence[int],
     tokenizer: PreTrainedTokenizerBase,
 ) -> GateError:
-    pairs = zip(ours, theirs, strict=False)
-    place = next(
-        (number for number, (left, right) in enumerate(pairs) if left != right), min(len(ours), len(theirs))
-    )
-    shown = [
-        tokenizer.convert_ids_to_tokens(list(ids[place : place + 1])) or ["the end"] for ids in (ours, theirs)
-    ]
     return GateError(
         "gate-tokens",
-        f"llama.cpp makes other tokens of a text: token {place} is {shown[1][0]!r} there and {shown[0][0]!r} here; "
-        "the file was deleted",
+        f"llama.cpp makes other tokens of a text: {first_difference(ours, theirs, tokenizer)}; the file was deleted",
         where=f"{origin}: {text[:CUT]!r}",
         why="The model would read what it was not trained on.",
         fix="If the model will never see such text: luthier export gguf export.gguf.proof_texts=rows",

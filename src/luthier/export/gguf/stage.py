@@ -36,6 +36,7 @@ from luthier.llamacpp import abi, process
 from luthier.llamacpp.find import need_library
 from luthier.llamacpp.tasks import Quantize
 from luthier.reports.data import DataReport
+from luthier.reports.evaluate import MetricChange
 from luthier.reports.gguf import GgufFile, GgufReport
 from luthier.reports.provenance import gather_provenance
 from luthier.reports.train import TrainReport
@@ -226,6 +227,7 @@ def _make(
         answers_checked=len(truth.prompts),
         same_answer_share=proof.same_answer_share,
         stop_ids=proof.stop_ids,
+        metrics={name: MetricChange(before=was, after=now) for name, (was, now) in proof.metrics.items()},
     )
     return made, file
 

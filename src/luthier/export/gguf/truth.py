@@ -1,5 +1,6 @@
 """What the trained model says of the held-out rows: its logits, and its answers to some of the questions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from luthier.export.save import DTYPES
 from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 from luthier.knowledge.model_folder import ModelFacts
+from luthier.measure.metrics import score_rows
 from luthier.modelling.device import choose_device
 from luthier.modelling.generate import generate_answers
 from luthier.modelling.load import load_base
@@ -33,6 +35,25 @@ class Truth:
     prompts: tuple[tuple[int, ...], ...]
     answers: tuple[tuple[int, ...], ...]
     """Without the token that ends them."""
+    expected: tuple[str, ...] = ()
+    """The right answers to the prompts."""
+    answer_end: str = ""
+    """The text that ends an answer, and is no part of it."""
+
+    def spoken(self, answer: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> str:
+        """An answer as text."""
+        text = str(tokenizer.decode(list(answer), skip_special_tokens=True))
+        return text.partition(self.answer_end)[0] if self.answer_end else text
+
+    def task_metrics(
+        self, theirs: Sequence[str], tokenizer: PreTrainedTokenizerBase
+    ) -> dict[str, tuple[float, float]]:
+        """Every metric of an evaluation over the answers: ours, and the texts `theirs` to the same prompts."""
+        if not self.prompts:
+            return {}
+        ours = [self.spoken(answer, tokenizer) for answer in self.answers]
+        before, after = (score_rows(self.expected, texts).values() for texts in (ours, theirs))
+        return {name: (value, after[name]) for name, value in before.items() if name in after}
 
 
 def ask_merged(
@@ -64,11 +85,16 @@ def ask(
     tokenizer: PreTrainedTokenizerBase,
     *,
     whose: str,
+    answers: int | None = None,
+    new_tokens: int = ANSWER_TOKENS,
     work: Path,
     listener: Listener,
     stop: StopFlag | None,
 ) -> Truth:
-    """Keep the logits of a model that is in memory, whole or with adapters, in `work`, and let it answer."""
+    """Keep the logits of a model that is in memory, whole or with adapters, in `work`, and let it answer.
+
+    `answers` is how many questions are asked, `export.gguf.answers` unless it is given.
+    """
     vocabulary = int(model.get_output_embeddings().weight.shape[0])
     compared = choose_positions([row.ids for row in rows.rows], vocabulary=vocabulary)
     logits = keep_logits(
@@ -76,23 +102,32 @@ def ask(
     )
     most = recipe.evaluate.max_prompt_tokens
     ends = tuple(dict.fromkeys([*rows.stop_ids, *_generation_ends(model)]))
-    prompts = tuple(row.prompt[-most:] for row in rows.questions[: recipe.export.gguf.answers])
-    answers: list[list[int]] = []
+    questions = rows.questions[: recipe.export.gguf.answers if answers is None else answers]
+    prompts = tuple(row.prompt[-most:] for row in questions)
+    given: list[list[int]] = []
     if prompts:
         with torch.inference_mode():
-            answers = generate_answers(
+            given = generate_answers(
                 model,
                 prompts,
                 stop_ids=ends,
                 pad_id=tokenizer.pad_token_id or 0,
-                max_new_tokens=ANSWER_TOKENS,
+                max_new_tokens=new_tokens,
                 batch_tokens=recipe.evaluate.batch_tokens,
                 listener=listener,
                 stop=stop,
                 label=f"answers of {whose}",
             )
-    spoken = tuple(tuple(token for token in answer if token not in ends) for answer in answers)
-    return Truth(tuple(row for row in rows.rows if row.ids), ends, logits, prompts, spoken)
+    spoken = tuple(tuple(token for token in answer if token not in ends) for answer in given)
+    return Truth(
+        tuple(row for row in rows.rows if row.ids),
+        ends,
+        logits,
+        prompts,
+        spoken,
+        tuple(row.expected for row in questions),
+        rows.answer_end,
+    )
 
 
 def _generation_ends(model: Any) -> tuple[int, ...]:
