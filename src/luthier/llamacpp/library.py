@@ -118,6 +118,18 @@ class LoadedModel:
             return None
         return int(text.value) if text.value.isdigit() else None
 
+    @property
+    def chat_template(self) -> str | None:
+        """The template of conversations that the file brings; bytes in it that are no UTF-8 are marked."""
+        found = self._c.llama_model_chat_template(self._model, None)
+        return found.decode(errors="replace") if found else None
+
+    @property
+    def begin(self) -> list[int]:
+        """What is put before every prompt: a BOS, if the file asks for one."""
+        bos = int(self._c.llama_vocab_bos(self._vocabulary))
+        return [bos] if self._c.llama_vocab_get_add_bos(self._vocabulary) and bos >= 0 else []
+
     def tokenize(self, text: str, *, add_special: bool = False) -> list[int]:
         """The ids of `text`, special tokens in it recognised; with `add_special` as a prompt begins (a BOS, if the file says so)."""
         data = text.encode()

@@ -57,6 +57,10 @@ class Measured(Exchange):
     vocabulary: int = 0
     file_type: int | None = None
     """The number in enum llama_ftype that the file gives itself."""
+    chat_template: str | None = None
+    """The template of conversations that the file brings."""
+    begin: tuple[int, ...] = ()
+    """What llama.cpp puts before every prompt."""
     end_of_text: int = -1
     stop_ids: tuple[int, ...] = ()
     """All tokens at which llama.cpp ends an answer."""

@@ -28,6 +28,8 @@ def measure(task: Measure) -> Measured:
             measured = Measured(
                 vocabulary=vocabulary,
                 file_type=model.file_type,
+                chat_template=model.chat_template,
+                begin=tuple(model.begin),
                 end_of_text=model.end_of_text,
                 stop_ids=tuple(token for token in range(vocabulary) if model.is_end(token)),
                 ids=ids,
