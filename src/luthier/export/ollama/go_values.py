@@ -104,7 +104,8 @@ def _slice(value: Any, *edges: Any) -> Any:
     if not isinstance(value, str | list) or len(edges) > 2:
         raise GoTemplateError("slice of what is no text and no list")
     items: Any = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-    start, end = (*edges, *(0, len(items))[len(edges) :])
+    start = edges[0] if edges else 0
+    end = edges[1] if len(edges) > 1 else len(items)
     if not all(isinstance(each, int) and not isinstance(each, bool) for each in (start, end)):
         raise GoTemplateError("cannot index slice with what is no number")
     if not 0 <= start <= end <= len(items):

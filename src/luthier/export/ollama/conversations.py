@@ -1,0 +1,93 @@
+"""The conversations on which a translated template is proven: those of the user's own rows, and shapes of Luthier's own.
+
+Each is a prompt: what a model is asked with, up to the answer that is wanted. Ollama changes some conversations before any template
+sees them; those are left out and counted by what is done to them.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from luthier.export.ollama.messages import ROLES, joins_neighbours
+from luthier.text.chat import Messages, as_messages
+from luthier.text.row import Message, Row
+
+OWN = "a conversation of Luthier's own"
+TEXTS = (
+    "Hello, how are you?",
+    "Größe, Öl und naïve cafés: Ångström; łódź; Привет; 你好，世界！; مرحبا; 👩‍👩‍👧‍👦 ✓",
+    "Two lines:\n\n  1. `code {{ .Content }} {% if x %}`\n\ttab \"quoted\" 'single' \\n \\u0041 <|not_a_token|> <tag> & $x",
+    'def f(x):\n    return {"a": [1, {"b": "}}"}]}  # why?',
+    "3 + 4 = 7",
+    '"""Three quotation marks""" and {{{ three braces }}}',
+)
+SHAPES = ("U", "UAU", "UAUAU", "UAUAUAU", "SU", "SUAU", "SUAUAU")
+ROLE_OF = {"S": "system", "U": "user", "A": "assistant"}
+LEFT_OUT = {
+    "neighbours": "Ollama joins neighbours of one role",
+    "tools": "with tools or calls of them",
+    "roles": "with a role that Ollama does not know",
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A conversation that ends where an answer is wanted."""
+
+    origin: str
+    messages: Messages
+
+
+def own_conversations(*, with_system: bool, with_history: bool) -> Iterator[Asked]:
+    """Every shape with every text, each text in turn in every place."""
+    for shape in SHAPES:
+        if ("S" in shape and not with_system) or ("A" in shape and not with_history):
+            continue
+        for first in range(len(TEXTS)):
+            said = (TEXTS[(first + place) % len(TEXTS)] for place in range(len(shape)))
+            messages = (Message(ROLE_OF[sign], _nfc(text)) for sign, text in zip(shape, said, strict=True))
+            yield Asked(OWN, tuple(messages))
+
+
+def prompts_of(row: Row) -> list[Asked]:
+    """Of a row what stands before each answer, the last one last; of one without an answer all of it."""
+    messages = as_messages(row)
+    ends = [place for place, message in enumerate(messages) if message.role == "assistant" and place]
+    return [Asked(row.origin, messages[:end]) for end in ends or [len(messages)]]
+
+
+def fitting(rows: Iterable[Row], left_out: Counter[str]) -> Iterator[Asked]:
+    """The prompts of rows that Ollama hands on as they are, in Unicode NFC; the others are counted."""
+    for row in rows:
+        for asked in prompts_of(row):
+            reason = _reason(row, asked.messages)
+            if reason is None:
+                plain = (replace(message, content=_nfc(message.content)) for message in asked.messages)
+                yield Asked(asked.origin, tuple(plain))
+            else:
+                left_out[reason] += 1
+
+
+def without_blanks(asked: Asked, roles: Sequence[str]) -> Asked:
+    """The same with the white space around the texts of some roles taken off."""
+    return Asked(
+        asked.origin,
+        tuple(
+            replace(message, content=message.content.strip()) if message.role in roles else message
+            for message in asked.messages
+        ),
+    )
+
+
+def _reason(row: Row, messages: Messages) -> str | None:
+    """Why Ollama cannot hand a conversation on as it is; None if it can."""
+    if row.tools or any(message.tool_calls or message.role == "tool" for message in messages):
+        return "tools"
+    if any(message.role not in ROLES for message in messages):
+        return "roles"
+    return "neighbours" if joins_neighbours(messages) else None
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)

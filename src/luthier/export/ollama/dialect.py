@@ -1,0 +1,118 @@
+"""A run's way to write conversations, as a template for Ollama and as the run itself writes it.
+
+Three ways: the tokenizer's chat template, the guide's single prompts, and the guide's tags (`data.template`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from luthier.export.ollama.conversations import Asked
+from luthier.export.ollama.style import NoStyle, Style, read_style
+from luthier.export.ollama.translate import single_prompts, tagged_turns, translate
+from luthier.floor.errors import GateError
+from luthier.text.encode import control_pattern
+from luthier.text.guide_chat import ANSWER, parts_of
+from luthier.text.render import Template
+from luthier.text.template import Conversation, TemplateRefusal, TemplateRenderer, chat_template
+
+Written = str | TemplateRefusal
+DAY = "strftime_now"
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A template in Go's syntax, and what it has to write."""
+
+    name: str
+    """What it is, for people."""
+    go: str
+    wanted: Callable[[Sequence[Asked]], list[Written]]
+    """What the run writes of each conversation, without the BOS that llama.cpp puts first."""
+    has_system: bool
+    has_history: bool
+    trims: tuple[str, ...] = ()
+    """The roles whose texts the run strips of the white space around them, which no template of Ollama's can."""
+    writes_day: bool = False
+    """The run's template writes the day's date, and the translation keeps today's."""
+
+
+def dialect_of(
+    template: Template,
+    tokenizer: PreTrainedTokenizerBase,
+    renderer: TemplateRenderer | None,
+    *,
+    puts_bos: bool,
+) -> Dialect:
+    """The dialect of a run. `renderer` is needed for chat templates alone; `puts_bos` says whether llama.cpp begins with BOS.
+
+    Raises GateError gate-template for a chat template whose style has no form in Ollama.
+    """
+    bos = tokenizer.bos_token or ""
+    begin = "" if puts_bos else bos
+    if template == "guide":
+        return Dialect("single prompts", single_prompts(begin), _single(begin), False, False)
+    if template == "guide_chat":
+        return Dialect("the guide's tags", tagged_turns(begin), _tagged(begin), False, True)
+    assert renderer is not None, "a chat template has a renderer"
+    return _of_chat_template(tokenizer, renderer, bos=bos, puts_bos=puts_bos)
+
+
+def _of_chat_template(
+    tokenizer: PreTrainedTokenizerBase, renderer: TemplateRenderer, *, bos: str, puts_bos: bool
+) -> Dialect:
+    try:
+        style = read_style(renderer.render, bos=bos, control=control_pattern(tokenizer))
+    except NoStyle as fault:
+        raise refusal(f"Ollama has no form for the run's chat template: {fault}") from fault
+    if puts_bos and not style.bos:
+        raise refusal(
+            f"llama.cpp puts {bos} before every prompt of this file, and the run's chat template writes none",
+        )
+
+    def wanted(asked: Sequence[Asked]) -> list[Written]:
+        texts = renderer.render([Conversation(each.messages, wants_prompt=True) for each in asked])
+        cut = style.bos if puts_bos else ""
+        return [text if isinstance(text, TemplateRefusal) else text.removeprefix(cut) for text in texts]
+
+    return Dialect(
+        f"the run's chat template, {_described(style)}",
+        translate(style, begin="" if puts_bos else style.bos),
+        wanted,
+        has_system=style.system != "none",
+        has_history=True,
+        trims=style.trims,
+        writes_day=DAY in chat_template(tokenizer),
+    )
+
+
+def _described(style: Style) -> str:
+    return {
+        "turn": "system texts as turns",
+        "first question": "system texts before the first question",
+        "last question": "system texts before the last question",
+        "none": "without system texts",
+    }[style.system]
+
+
+def _single(begin: str) -> Callable[[Sequence[Asked]], list[Written]]:
+    return lambda asked: [f"{begin}{each.messages[-1].content}\n" for each in asked]
+
+
+def _tagged(begin: str) -> Callable[[Sequence[Asked]], list[Written]]:
+    return lambda asked: [
+        begin + "".join(part.text for part in parts_of(each.messages)) + ANSWER for each in asked
+    ]
+
+
+def refusal(what: str, *, where: str = "", problems: Sequence[str] = ()) -> GateError:
+    """Why there is no Modelfile."""
+    return GateError(
+        "gate-template",
+        what,
+        where=where,
+        problems=problems,
+        why="A model that is asked otherwise than it was trained answers worse, and nothing says so.",
+        fix="Serve the GGUF file with llama.cpp, which runs the chat template itself: llama-server --jinja -m FILE",
+    )

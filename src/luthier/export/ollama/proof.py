@@ -1,0 +1,163 @@
+"""Prove a translated template: the same text as the run's own for every conversation, and the same ids in llama.cpp from the file.
+
+The text is compared sign by sign; the ids are those that llama.cpp makes of the prompt as Ollama hands it over, BOS included,
+against those from which the run itself starts an answer.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from luthier.export.ollama.conversations import (
+    OWN,
+    Asked,
+    fitting,
+    own_conversations,
+    without_blanks,
+)
+from luthier.export.ollama.dialect import Dialect, refusal
+from luthier.export.ollama.go_parse import GoTemplateError, parse
+from luthier.export.ollama.messages import render
+from luthier.floor.errors import GateError
+from luthier.floor.stop import StopFlag
+from luthier.llamacpp import process
+from luthier.llamacpp.tasks import Measure
+from luthier.text.encode import control_pattern
+from luthier.text.render import Renderer, Template
+from luthier.text.row import Message, Row
+from luthier.text.template import TemplateRefusal
+
+AROUND = 40
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was compared."""
+
+    conversations: int
+    """Of Luthier's own."""
+    prompts: int
+    """Of the user's rows."""
+    rows: int
+    same_ids: int
+    """Prompts and conversations of which llama.cpp makes the run's ids."""
+    left_out: dict[str, int]
+    """Prompts that were not compared, by the reason."""
+    with_blanks: int
+    """Prompts whose texts have white space around them that the run takes off and Ollama does not."""
+    answer_end: str = ""
+    """The text that ends an answer, where it is no token."""
+
+    def with_ids(self, same_ids: int, *, answer_end: str) -> "Proof":
+        """The same with the ids compared."""
+        return replace(self, same_ids=same_ids, answer_end=answer_end)
+
+
+def prove_texts(dialect: Dialect, rows: Sequence[Row]) -> tuple[list[tuple[Asked, str]], Proof]:
+    """Compare the texts; what Ollama writes of each conversation comes back. Raises GateError gate-template at a difference."""
+    left_out: Counter[str] = Counter()
+    given = list(fitting(rows, left_out))
+    own = own_conversations(with_system=dialect.has_system, with_history=dialect.has_history)
+    stripped = [without_blanks(each, dialect.trims) for each in (*own, *given)]
+    written = list(_compare(dialect, stripped))
+    asked_of_rows = [each for each, _ in written if each.origin != OWN]
+    proof = Proof(
+        conversations=len(written) - len(asked_of_rows),
+        prompts=len(asked_of_rows),
+        rows=len({each.origin for each in asked_of_rows}),
+        same_ids=0,
+        left_out=dict(left_out),
+        with_blanks=sum(without_blanks(each, dialect.trims) != each for each in given),
+    )
+    return written, proof
+
+
+def _compare(dialect: Dialect, asked: Sequence[Asked]) -> Iterator[tuple[Asked, str]]:
+    """What Ollama writes of each conversation that the run's template takes."""
+    nodes = parse(dialect.go)
+    for each, wanted in zip(asked, dialect.wanted(asked), strict=True):
+        if isinstance(wanted, TemplateRefusal):
+            continue
+        try:
+            found = render(nodes, each.messages)
+        except GoTemplateError as fault:
+            raise refusal(f"the template for Ollama fails: {fault}", where=each.origin) from fault
+        if found != wanted:
+            raise _difference(each, wanted, found)
+        yield each, found
+
+
+def _difference(asked: Asked, wanted: str, found: str) -> GateError:
+    place = _first_difference(wanted, found)
+    start = max(0, place - AROUND)
+    roles = ", ".join(message.role for message in asked.messages)
+    return refusal(
+        f"Ollama would write a conversation otherwise than the run, from character {place} on; no Modelfile was written",
+        where=f"{asked.origin} ({roles})",
+        problems=[
+            f"the run  ...{wanted[start : place + AROUND]!r}",
+            f"Ollama   ...{found[start : place + AROUND]!r}",
+        ],
+    )
+
+
+def prove_ids(
+    written: Sequence[tuple[Asked, str]],
+    renderer: Renderer,
+    tokenizer: PreTrainedTokenizerBase,
+    template: Template,
+    *,
+    file: Path,
+    library: Path,
+    work: Path,
+    stop: StopFlag | None,
+) -> int:
+    """How many prompts were compared: llama.cpp's ids of what Ollama writes are those from which the run starts an answer.
+
+    Left out are prompts that the run encodes in pieces: tags with a history, and texts that spell a control token outside of a chat
+    template. Raises GateError gate-template at the first that differs.
+    """
+    control = control_pattern(tokenizer)
+    chosen = [
+        (asked, text)
+        for asked, text in written
+        if template == "chat" or (len(asked.messages) == 1 and not control.search(asked.messages[0].content))
+    ]
+    texts = tuple(text for _, text in chosen)
+    task = Measure(library=str(library), model=str(file), texts=texts, begin=True)
+    measured = process.measure(task, work=work, stop=stop)
+    ours = renderer.render_prompts([_as_row(asked, template) for asked, _ in chosen])
+    for (asked, text), wanted, found in zip(chosen, ours, measured.ids, strict=True):
+        if tuple(wanted) != found:
+            raise _other_id(asked, text, wanted, found, tokenizer)
+    return len(chosen)
+
+
+def _as_row(asked: Asked, template: Template) -> Row:
+    """A row whose prompt is the conversation; an empty answer stands for the one that is wanted."""
+    if template == "guide":
+        return Row("prompt_completion", asked.origin, prompt=asked.messages[-1].content)
+    return Row("messages", asked.origin, messages=(*asked.messages, Message("assistant", "")))
+
+
+def _other_id(
+    asked: Asked, text: str, ours: Sequence[int], theirs: Sequence[int], tokenizer: PreTrainedTokenizerBase
+) -> GateError:
+    place = _first_difference(ours, theirs)
+    named = [
+        (tokenizer.convert_ids_to_tokens(list(ids[place : place + 1])) or ["the end"])[0]
+        for ids in (ours, theirs)
+    ]
+    return refusal(
+        f"token {place} is {named[1]!r} in llama.cpp and {named[0]!r} in the run; no Modelfile was written",
+        where=f"{asked.origin}: {text[:AROUND]!r}",
+    )
+
+
+def _first_difference(first: Sequence[Any], second: Sequence[Any]) -> int:
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(first), len(second)))
