@@ -27,6 +27,8 @@ from luthier.reports.data import CleaningCounts, DataReport, FilterCounts, Split
 from luthier.reports.dedup import Cluster, DedupReport, PromptCounts, RepeatedPair
 from luthier.reports.evaluate import CompareReport, EvaluateReport, MetricComparison
 from luthier.reports.gguf import GgufFile, GgufReport
+from luthier.reports.gguf_adapter import GgufAdapterReport
+from luthier.reports.load import LoadReport, RateResult, Waits
 from luthier.reports.merge import MergeReport
 from luthier.reports.provenance import Provenance
 from luthier.reports.survey import (
@@ -74,8 +76,12 @@ REPORTS = (
     MergeReport,
     GgufReport,
     GgufFile,
+    GgufAdapterReport,
     ConvertReport,
     LedgerCounts,
+    LoadReport,
+    RateResult,
+    Waits,
     SynthPlan,
     SynthReport,
     DataSurvey,
@@ -114,8 +120,8 @@ def parse(words: list[str]) -> None:
 
 def overrides_of(line: CommandLine) -> list[str]:
     """The settings that a command line overrides."""
-    # What stands behind --columns is FIELD=NAME of a file.
-    words = [word for before, word in pairwise(line.words) if before != "--columns"]
+    # What stands behind these is FIELD=NAME of a file, and FIGURE=MOST of a level.
+    words = [word for before, word in pairwise(line.words) if before not in ("--columns", "--at-most")]
     return [word for word in words if ("=" in word or word[0] == "~") and not word.startswith("-")]
 
 

@@ -39,13 +39,16 @@ SURFACE: dict[str, set[str]] = {
     "runs": COMMON,
     "validate": COMMON,
     "bench train": COMMON | {"--shape", "--steps", "--warmup", "--out"},
+    "bench serve": COMMON
+    | {"--rate", "--seconds", "--at-most", "--rows", "--model", "--max-tokens", "--temperature", "--timeout"}
+    | {"--key-from", "--seed", "--out"},
     "bench generate": COMMON | {"--shape", "--prompts", "--new-tokens", "--out"},
     "data convert": COMMON
     | {"--out", "--from", "--columns", "--to", "--branches", "--tools", "--keep"}
     | {"--skip-faulty", "--overwrite", "--dry-run"},
     "recipe show": COMMON | {"--changed"},
     "recipe schema": COMMON,
-    "export gguf": COMMON | {"--run", "--quant", "--again", "--dry-run"},
+    "export gguf": COMMON | {"--run", "--quant", "--adapter", "--base", "--again", "--dry-run"},
     "env make": COMMON | {"--again"},
     "explain": COMMON,
     "doctor": COMMON,

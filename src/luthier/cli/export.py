@@ -1,9 +1,11 @@
 """`luthier export`: files for other programs, proven to answer as the trained model does."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.cli.export_ollama import ollama
 from luthier.cli.options import Again, AsJson, RunName, Words
 
 if TYPE_CHECKING:
@@ -20,6 +22,16 @@ Quant = Annotated[
         help="A type, such as F16, Q8_0 or Q5_K_M; several times for several files.",
     ),
 ]
+Adapter = Annotated[
+    bool,
+    typer.Option("--adapter", help="The run's adapter alone, to be loaded over a GGUF file of its base."),
+]
+Base = Annotated[
+    Path | None,
+    typer.Option(
+        "--base", metavar="FILE", help="With --adapter: a GGUF file of the base; else one is written in F16."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")]
 
 
@@ -33,6 +45,8 @@ def gguf(
     words: Words = None,
     run: RunName = None,
     quant: Quant = None,
+    adapter: Adapter = False,
+    base: Base = None,
     again: Again = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -40,13 +54,19 @@ def gguf(
     """Write a run's merged model as GGUF files.
 
     llama.cpp loads each file and is compared with the merged model on held-out rows; one that disagrees is deleted. A run that is not
-    merged yet is merged first.
+    merged yet is merged first. With --adapter the adapter becomes a file of its own, compared with the adapter model.
     """
     from luthier.cli.choose import finished_run, recipe_of_run, split_words
     from luthier.cli.output import show, show_json
     from luthier.cli.screen import Screen
     from luthier.floor.stop import StopFlag, listen_for_stop
 
+    if adapter or base is not None:
+        from luthier.cli.export_adapter import gguf_adapter
+
+        return gguf_adapter(
+            words, run, quant, base, is_asked=adapter, again=again, dry_run=dry_run, as_json=as_json
+        )
     screen = Screen()
     name, overrides = split_words(words)
     chosen = finished_run(run, screen)
@@ -122,3 +142,6 @@ def exported_text(run: "RunDir", report: "GgufReport") -> str:
             f"run     {shown_path(run)}",
         ]
     )
+
+
+export.command("ollama", short_help="A Modelfile for Ollama, its template proven.")(ollama)
