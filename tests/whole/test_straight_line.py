@@ -144,6 +144,7 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
         "recipe schema": (),
         "bench train": ("train", "--steps", "2", "--warmup", "1"),
         "bench generate": ("train", "--prompts", "2", "--new-tokens", "2"),
+        "bench serve": ("embedded", "serve.threads=1", "--seconds", "1", "--max-tokens", "2"),
         "chat": (run, "--prompt", "Colour 1?", "--max-tokens", "2", "serve.threads=1"),
         "serve": ("embedded", "--render", "systemd", "--out", "deploy"),
         "keys new": ("desk", "--file", "new-keys.json"),

@@ -1,4 +1,4 @@
-"""`luthier bench`: how fast this machine trains and answers, how near that is to what it could, and what holds it back."""
+"""`luthier bench`: how fast this machine trains, answers and serves, how near that is to what it could, and what holds it back."""
 
 import enum
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from luthier.cli.options import AsJson
 
-bench = typer.Typer(help="Measure this machine: training and generation.", no_args_is_help=True)
+bench = typer.Typer(help="Measure this machine: training, generation and serving.", no_args_is_help=True)
 
 
 class ShapeName(enum.StrEnum):
@@ -39,6 +39,56 @@ Shape = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="FILE", help="Write the result as JSON, too.", show_default=False),
+]
+
+
+ServeWords = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[URL|RUN|FOLDER] [serve.KEY=VALUE]...",
+        help="A server of OpenAI's API that runs, or what to serve for the while, with settings. Without one, the newest finished run.",
+        show_default=False,
+    ),
+]
+Rates = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--rate",
+        metavar="R",
+        help="Requests a second, sent whether the earlier ones are answered or not; repeated, one after the other. 1 if none is named.",
+        show_default=False,
+    ),
+]
+Level = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--at-most",
+        metavar="FIGURE=MOST",
+        help="What people may wait: first_token_p95=500ms, request_p99=5s, token_gap_p50=40ms, errors=1%. Repeated for others.",
+        show_default=False,
+    ),
+]
+Rows = Annotated[
+    Path | None,
+    typer.Option(
+        "--rows",
+        metavar="FILE",
+        help="Rows whose prompts are asked; otherwise made-up ones.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Which of its models; the first.", show_default=False),
+]
+KeyFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--key-from",
+        metavar="VARIABLE",
+        help="The environment variable that holds the API key.",
+        show_default=False,
+    ),
 ]
 
 
@@ -80,3 +130,43 @@ def generate(
 
     report = GenerateBench(words, shape, prompts=prompts, new_tokens=new_tokens).run()
     show_bench(report, out, as_json=as_json)
+
+
+@bench.command("serve", short_help="Measure a server under load: how long people wait at each rate.")
+def serve(
+    words: ServeWords = None,
+    rate: Rates = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="How long each rate is sent.")] = 30,
+    at_most: Level = None,
+    rows: Rows = None,
+    model: Model = None,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Most tokens of an answer.")] = 64,
+    temperature: Annotated[float, typer.Option("--temperature", min=0, max=2, help="Of the answers.")] = 0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.1, help="Seconds until an answer failed.")
+    ] = 60,
+    key_from: KeyFrom = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of arrivals and made-up prompts.")] = 0,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send requests at times that do not hang on the answers, as people do, and say how long they waited.
+
+    With --at-most the exit code is 1 if no rate keeps the level. A server that runs already only gets requests.
+    """
+    from luthier.cli.bench_serve import LoadTest, key_of, level_of, rates_of, show_load
+
+    test = LoadTest(
+        words=words or (),
+        rates=rates_of(rate),
+        seconds=seconds,
+        rows=rows,
+        model=model,
+        most_new_tokens=max_tokens,
+        temperature=temperature,
+        level=level_of(at_most),
+        key=key_of(key_from),
+        timeout_s=timeout,
+        seed=seed,
+    )
+    show_load(test.run(), out, as_json=as_json)

@@ -363,6 +363,16 @@ ADVICE: dict[str, Advice] = {
         "The file was deleted; the message shows the text and the first token that differs. No setting can mend this: serve the"
         " merged folder with another engine.",
     ),
+    "gate-template": Advice(
+        "A chat template that leaves the thinking out of all answers but the last, which no template of Ollama's can.",
+        "No Modelfile was left; the message shows the row and the first character that differs. llama.cpp, LM Studio and Jan run the"
+        " chat template that the GGUF file brings: `llama-server --jinja -m FILE`.",
+    ),
+    "gate-level": Advice(
+        "Half the first tokens after 900 ms where `--at-most first_token_p50=500ms` was asked for.",
+        "Ask for less at once, or serve with more: shorter answers, a smaller or quantized model, several replicas"
+        " (`luthier serve RUN --render compose`). `luthier bench serve RUN --rate 1 --rate 2 --rate 4` finds the rate that it stands.",
+    ),
     "gate-parity": Advice(
         "A merge into weights that the adapter was not trained over, or a GGUF file in too few bits for a small model.",
         "Merge into the base that it saw: `merge.base=seen`; export in more bits: `--quant Q8_0`. The failing files were"

@@ -5,7 +5,7 @@ from luthier.knowledge.advice import Advice
 SERVING: dict[str, Advice] = {
     "env-port": Advice(
         "Another program listens on 8000.",
-        "Choose a free one: `luthier serve RUN --port 8001`; `--port 0` takes any.",
+        "Choose a free one: `luthier serve RUN serve.port=8001`; `serve.port=0` takes any.",
     ),
     "env-keys": Advice(
         "A keys file that was edited by hand, or cut off by a full disk.",
@@ -27,7 +27,7 @@ SERVING: dict[str, Advice] = {
     ),
     "api-size": Advice(
         "A body of 10 MB; a header of 64 kB.",
-        "Shorten the request; `luthier serve --most-body-bytes` sets the bound.",
+        "Shorten the request; `serve.bounds.most_body_bytes` is the bound of a body.",
     ),
     "api-depth": Advice(
         "A JSON schema nested a thousand levels deep.",
@@ -63,7 +63,7 @@ SERVING: dict[str, Advice] = {
     ),
     "api-host": Advice(
         "A page of another site that asks a server on your machine.",
-        "Name the host that clients use: `luthier serve RUN --allow-host NAME`.",
+        "Name the host that clients use: `luthier serve RUN 'serve.hosts=[NAME]'`.",
     ),
     "api-key": Advice(
         "No `Authorization: Bearer` header; a key that was withdrawn.",
@@ -78,7 +78,7 @@ SERVING: dict[str, Advice] = {
         "Come again after the seconds in `Retry-After`.",
     ),
     "api-timeout": Advice(
-        "A client that sends a byte a second; an answer that takes longer than `--answer-seconds`.",
+        "A client that sends a byte a second; an answer that takes longer than `serve.queue.longest_request_s`.",
         "Send the request whole; ask for fewer tokens.",
     ),
     "api-engine": Advice(
