@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from luthier.config import base, clean, data, evaluate, export, method, model, publish, recipe, serve, train
+from luthier.config import base, clean, data, evaluate, export, method, model, publish, recipe, serve, train, verify
 from luthier.config.fields import METHODS, settings
 
 SOURCE = Path(recipe.__file__).parents[1]
-MODULES = (base, clean, data, evaluate, export, method, model, publish, recipe, serve, train)
+MODULES = (base, clean, data, evaluate, export, method, model, publish, recipe, serve, train, verify)
 SECTIONS: dict[str, type[base.Section]] = {
     name: value
     for module in MODULES

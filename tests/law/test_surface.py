@@ -11,6 +11,7 @@ SURFACE: dict[str, set[str]] = {
     "eval": COMMON | {"--run", "--again"},
     "compare": COMMON,
     "merge": COMMON | {"--run", "--again"},
+    "verify": COMMON | {"--against", "--limit", "--model", "--key-from"},
     "chat": COMMON | {"--system", "--temperature", "--max-tokens", "--prompt", "--both", "--key-from"},
     "serve": COMMON | {"--adapter", "--base", "--render", "--out"},
     "keys new": COMMON

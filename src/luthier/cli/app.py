@@ -34,6 +34,7 @@ from luthier.cli.runs import runs
 from luthier.cli.serve import serve
 from luthier.cli.train import train
 from luthier.cli.validate import validate
+from luthier.cli.verify import verify
 from luthier.floor.errors import Interrupted, LuthierError, UsageError
 from luthier.floor.secrets import hide_secrets
 
@@ -50,6 +51,7 @@ ORDER = (
     "compare",
     "merge",
     "export",
+    "verify",
     "chat",
     "serve",
     "keys",
@@ -119,6 +121,7 @@ app.command("eval")(evaluate)
 app.command("compare", short_help="Compare a run with its base or with another run.")(compare)
 app.command("merge")(merge)
 app.add_typer(export, name="export")
+app.command("verify", short_help="Hold a file or a server against a run's model.")(verify)
 app.command("chat")(chat)
 app.command("serve")(serve)
 app.add_typer(keys, name="keys")

@@ -30,6 +30,7 @@ FREE = (
     "evaluate.",
     "merge.",
     "export.",
+    "verify.",
     "publish.",
     "data.cache_path",
 )

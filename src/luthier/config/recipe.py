@@ -17,6 +17,7 @@ from luthier.config.model import ModelConfig
 from luthier.config.publish import PublishConfig
 from luthier.config.serve import ServeConfig
 from luthier.config.train import TrainConfig
+from luthier.config.verify import VerifyConfig
 
 
 class Recipe(Section):
@@ -36,6 +37,8 @@ class Recipe(Section):
     """Merging the adapter into its base."""
     export: ExportConfig = ExportConfig()
     """Files for other programs."""
+    verify: VerifyConfig = VerifyConfig()
+    """Holding a file or a server against the trained model."""
     publish: PublishConfig = PublishConfig()
     """Publishing on the Hugging Face hub."""
     serve: ServeConfig = ServeConfig()

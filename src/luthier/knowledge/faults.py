@@ -359,9 +359,9 @@ ADVICE: dict[str, Advice] = {
         " anchors that the server printed: `luthier audit verify FILE --anchor RECORDS:HASH`.",
     ),
     "gate-tokens": Advice(
-        "A tokenizer whose splitting rule llama.cpp has, but whose added tokens it treats otherwise.",
-        "The file was deleted; the message shows the text and the first token that differs. No setting can mend this: serve the"
-        " merged folder with another engine.",
+        "A tokenizer whose splitting rule llama.cpp has, but whose added tokens it treats otherwise; a server with another template.",
+        "An export deleted its file, `luthier verify` leaves what it looks at; the message shows the first token that differs. Give a"
+        " server the run's own template; an export has no setting for this: serve the merged folder with another engine.",
     ),
     "gate-template": Advice(
         "A chat template that leaves the thinking out of all answers but the last, which no template of Ollama's can.",
@@ -374,9 +374,9 @@ ADVICE: dict[str, Advice] = {
         " (`luthier serve RUN --render compose`). `luthier bench serve RUN --rate 1 --rate 2 --rate 4` finds the rate that it stands.",
     ),
     "gate-parity": Advice(
-        "A merge into weights that the adapter was not trained over, or a GGUF file in too few bits for a small model.",
-        "Merge into the base that it saw: `merge.base=seen`; export in more bits: `--quant Q8_0`. The failing files were"
-        " deleted; adapter and merged model are untouched.",
+        "A merge into weights that the adapter was not trained over, a GGUF file in too few bits, a server with another model.",
+        "Merge into the base that it saw: `merge.base=seen`; export in more bits: `--quant Q8_0`. An export deleted its failing files;"
+        " adapter, merged model and what `luthier verify` looked at are untouched.",
     ),
     "saved": Advice("SIGTERM from a scheduler.", "Repeat the command that the message names; the run goes on where it stopped."),
     "interrupted": Advice("Ctrl-C.", "`luthier train --resume RUN` goes on from the last checkpoint."),

@@ -1,0 +1,174 @@
+"""The links that were made of a run so far, from their reports: adapter, merged model, GGUF files, and whatever was verified."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from luthier.config.recipe import Recipe
+from luthier.export.inputs import read_inputs
+from luthier.export.parity.judge import FALLBACK_METRIC
+from luthier.export.parity.stage import STAGE
+from luthier.export.stage import MODEL, finished_merge
+from luthier.floor.errors import LuthierError
+from luthier.floor.files import sha256_of
+from luthier.floor.log import Listener, Silent
+from luthier.floor.rundir import RunDir
+from luthier.reports.evaluate import MetricChange
+from luthier.reports.gguf import GgufFile, GgufReport
+from luthier.reports.gguf_adapter import GgufAdapterReport
+from luthier.reports.merge import MergeReport
+from luthier.reports.verify import Link, VerifyReport
+
+
+def read_chain(recipe: Recipe, run: RunDir, *, listener: Listener = Silent()) -> list[Link]:
+    """Every link with a report, in the order in which a model goes through them. Files are hashed, to see that they are those that passed."""
+    return [
+        *_merge(recipe, run),
+        *_gguf_files(recipe, run, listener),
+        *_gguf_adapter(run, listener),
+        *_verified(run, listener),
+    ]
+
+
+def _merge(recipe: Recipe, run: RunDir) -> Iterator[Link]:
+    path = run.report("merge")
+    if not path.is_file():
+        return
+    report = MergeReport.read(path)
+    state = "stands" if (path.parent / MODEL / "config.json").is_file() else "gone"
+    if state == "stands":
+        try:
+            state = "stands" if finished_merge(read_inputs(recipe, run)) is not None else "stale"
+        except LuthierError:  # the base is gone or another one: nobody can say any more
+            state = "stale"
+    is_exact = report.dtype == "fp32" and report.base == "seen"
+    yield Link(
+        source="adapter",
+        target="merged",
+        name=str(path.parent / MODEL),
+        report=str(path),
+        state=state,
+        tokens="the run's tokenizer",
+        tokens_checked=report.tokens_checked,
+        mean_kl=report.mean_kl,
+        # Of an exact merge the logits themselves were judged, which is narrower.
+        allowed_kl=None if is_exact else recipe.merge.most_kl,
+        top1_agreement=report.top1_agreement,
+        metrics=_one_metric(report),
+        gate_metric=report.metric or FALLBACK_METRIC,
+    )
+
+
+def _one_metric(report: MergeReport) -> dict[str, MetricChange]:
+    if report.metric is None or report.metric_before is None or report.metric_after is None:
+        return {}
+    return {report.metric: MetricChange(before=report.metric_before, after=report.metric_after)}
+
+
+def _gguf_files(recipe: Recipe, run: RunDir, listener: Listener) -> Iterator[Link]:
+    path = run.report("export/gguf")
+    if not path.is_file():
+        return
+    report = GgufReport.read(path)
+    source = "merged" if Path(report.source).parent.name == "merge" else "trained"
+    is_older = (
+        path.stat().st_mtime_ns < run.report("merge" if source == "merged" else "train").stat().st_mtime_ns
+    )
+    for file in report.files:
+        place = path.parent / Path(file.path).name
+        state = "stale" if is_older else _state_of(place, file.file_bytes, file.sha256, listener)
+        yield _gguf_link(file, place, path, source, state, recipe.evaluate.gate_metric, report.llama_cpp)
+
+
+def _gguf_link(
+    file: GgufFile, place: Path, report: Path, source: str, state: str, gate_metric: str, version: str
+) -> Link:
+    return Link(
+        source=source,
+        target=file.type,
+        name=str(place),
+        report=str(report),
+        state=state,
+        tokens=f"{file.texts_checked:,} texts, llama.cpp {version}",
+        tokens_checked=file.tokens_checked,
+        mean_kl=file.mean_kl,
+        allowed_kl=file.allowed_kl,
+        top1_agreement=file.top1_agreement,
+        perplexity_before=file.perplexity_before,
+        perplexity_after=file.perplexity_after,
+        same_answer_share=file.same_answer_share,
+        metrics=file.metrics,
+        gate_metric=gate_metric if gate_metric in file.metrics else FALLBACK_METRIC,
+    )
+
+
+def _gguf_adapter(run: RunDir, listener: Listener) -> Iterator[Link]:
+    path = run.report("export/gguf-adapter")
+    if not path.is_file():
+        return
+    report = GgufAdapterReport.read(path)
+    place = path.parent / Path(report.adapter).name
+    yield Link(
+        source="adapter",
+        target=f"GGUF adapter over {report.base_type}",
+        name=str(place),
+        report=str(path),
+        state=_state_of(place, report.adapter_bytes, report.adapter_sha256, listener),
+        tokens=f"{report.texts_checked:,} texts, llama.cpp {report.llama_cpp}",
+        tokens_checked=report.tokens_checked,
+        mean_kl=report.mean_kl,
+        allowed_kl=report.allowed_kl,
+        top1_agreement=report.top1_agreement,
+        perplexity_before=report.perplexity_before,
+        perplexity_after=report.perplexity_after,
+        same_answer_share=report.same_answer_share,
+    )
+
+
+def _verified(run: RunDir, listener: Listener) -> Iterator[Link]:
+    for path in sorted(run.stage(STAGE).glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
+        report = VerifyReport.read(path)
+        yield Link(
+            source=report.reference,
+            target=report.type or report.kind,
+            name=report.subject,
+            report=str(path),
+            state=_state_of_verified(report, listener),
+            tokens=_tokens_told(report),
+            tokens_checked=report.tokens_checked,
+            mean_kl=report.mean_kl,
+            allowed_kl=report.allowed_kl,
+            top1_agreement=report.top1_agreement,
+            perplexity_before=report.perplexity_before,
+            perplexity_after=report.perplexity_after,
+            same_answer_share=report.same_answer_share,
+            metrics=report.metrics,
+            gate_metric=report.gate_metric,
+            problems=report.problems,
+        )
+
+
+def _tokens_told(report: VerifyReport) -> str:
+    tokens = report.tokens
+    if tokens.told == "nothing":
+        return "not told"
+    return f"{tokens.prompts + tokens.texts - tokens.differ:,} of {tokens.prompts + tokens.texts:,} by {tokens.told}, {tokens.by}"
+
+
+def _state_of_verified(report: VerifyReport, listener: Listener) -> str:
+    if not report.passed:
+        return "failed"
+    if report.kind == "server":
+        return "stood"
+    place = Path(report.subject)
+    if report.sha256 is not None and report.subject_bytes is not None:
+        return _state_of(place, report.subject_bytes, report.sha256, listener)
+    return "stood" if place.is_dir() else "gone"
+
+
+def _state_of(place: Path, file_bytes: int, sha256: str, listener: Listener) -> str:
+    if not place.is_file():
+        return "gone"
+    if place.stat().st_size != file_bytes:
+        return "changed"
+    listener.say(f"Hashing {place.name}")
+    return "stands" if sha256_of(place) == sha256 else "changed"
