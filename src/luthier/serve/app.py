@@ -102,7 +102,7 @@ class Pages:
         return PlainTextResponse(page.render(self.state()), headers={"content-type": page.content_type})
 
     async def openapi(self, request: Request) -> Response:
-        return JSONResponse(describe(self._works.fittings.has_keys))
+        return JSONResponse(describe(self._works.engine.facts.models, has_keys=self._works.fittings.has_keys))
 
     def _model(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._created, "owned_by": "luthier"}

@@ -1,5 +1,6 @@
 """The server's own description, OpenAPI 3.1, made from the very models that judge requests."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -74,10 +75,12 @@ MODELS: dict[str, Any] = {
 }
 
 
-def describe(has_keys: bool) -> dict[str, Any]:
-    """The description as one JSON object."""
+def describe(models: Sequence[str], *, has_keys: bool) -> dict[str, Any]:
+    """The description as one JSON object, with the models that are served as the names that a request may have."""
     shapes = [(ChatRequest, "validation"), (CompletionRequest, "validation")]
     _, definitions = models_json_schema(shapes, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    for shape in ("ChatRequest", "CompletionRequest"):
+        definitions["$defs"][shape]["properties"]["model"] |= {"enum": list(models)}
     components: dict[str, Any] = {"schemas": definitions["$defs"] | {"Error": ERROR}}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -99,7 +102,7 @@ def describe(has_keys: bool) -> dict[str, Any]:
 
 def _post(shape: str, summary: str) -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
-    answers = {"application/json": {"schema": ANSWER}, "text/event-stream": {"schema": {"type": "string"}}}
+    answers = {"application/json": {"schema": ANSWER}, "text/event-stream": {}}
     return {
         "summary": summary,
         "requestBody": {"required": True, "content": content},
