@@ -32,8 +32,13 @@ class OllamaReport(Report):
     ids_checked: int
     """Prompts of both of which llama.cpp makes the run's ids from the file, its begin-of-text token included."""
     prompts_left_out: dict[str, int]
-    """Prompts that Ollama changes before its template sees them (`neighbours`, `roles`), or whose tools were left out (`tools`)."""
+    """Prompts that Ollama changes before its template sees them (`neighbours`, `roles`), whose tools the template has no place for
+    (`tools`), or whose tools Ollama writes otherwise (`other_tools`)."""
     prompts_with_blanks: int
     """Prompts with white space around their texts, which the run's template takes off and Ollama leaves."""
+    without_tools: str
+    """Why the template has no tools; empty where it has them."""
+    other_tools: str
+    """Of the first prompt counted as `other_tools`: where it is, and what differs."""
     writes_day: bool
     """The run's template writes the day's date; the Modelfile keeps the day it was made on."""

@@ -4,6 +4,7 @@ Each is a prompt: what a model is asked with, up to the answer that is wanted. O
 sees them; those are left out and counted by what is done to them.
 """
 
+import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from luthier.export.ollama.messages import ROLES, joins_neighbours
 from luthier.text.chat import Messages, as_messages
-from luthier.text.row import Message, Row
+from luthier.text.row import Message, Row, ToolCall
 
 OWN = "a conversation of Luthier's own"
 TEXTS = (
@@ -24,11 +25,6 @@ TEXTS = (
 )
 SHAPES = ("U", "UAU", "UAUAU", "UAUAUAU", "SU", "SUAU", "SUAUAU")
 ROLE_OF = {"S": "system", "U": "user", "A": "assistant"}
-LEFT_OUT = {
-    "neighbours": "Ollama joins neighbours of one role",
-    "tools": "with tools or calls of them",
-    "roles": "with a role that Ollama does not know",
-}
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,13 @@ class Asked:
 
     origin: str
     messages: Messages
+    tools: str = ""
+    """What may be called: a JSON list as text."""
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether tools, calls or answers of tools are in it."""
+        return bool(self.tools) or any(each.tool_calls or each.role == "tool" for each in self.messages)
 
 
 def own_conversations(*, with_system: bool, with_history: bool) -> Iterator[Asked]:
@@ -54,39 +57,53 @@ def prompts_of(row: Row) -> list[Asked]:
     """Of a row what stands before each answer, the last one last; of one without an answer all of it."""
     messages = as_messages(row)
     ends = [place for place, message in enumerate(messages) if message.role == "assistant" and place]
-    return [Asked(row.origin, messages[:end]) for end in ends or [len(messages)]]
+    return [Asked(row.origin, messages[:end], row.tools) for end in ends or [len(messages)]]
+
+
+def tool_conversations(tools: Sequence[dict[str, object]], *, with_system: bool) -> Iterator[Asked]:
+    """Tools offered, called once and twice, answered, and the conversation going on."""
+    written = json.dumps(list(tools), ensure_ascii=False)
+    question, answer = Message("user", TEXTS[0]), Message("assistant", TEXTS[1])
+    calls = tuple(
+        ToolCall(f"see_{place}", json.dumps({"city": f"Öl {place}", "days": place}), f"call0000{place}")
+        for place in range(2)
+    )
+    said = [Message("tool", '{"t": -2}', tool_call_id=call.id, name=call.name) for call in calls]
+    talks = [
+        (question,),
+        (question, answer, question),
+        (question, Message("assistant", "", tool_calls=calls[:1]), said[0]),
+        (question, Message("assistant", "", tool_calls=calls), *said),
+        (question, Message("assistant", "", tool_calls=calls), *said, answer, question),
+    ]
+    for talk in talks:
+        yield Asked(OWN, talk, written)
+        if with_system:
+            yield Asked(OWN, (Message("system", TEXTS[4]), *talk), written)
 
 
 def fitting(rows: Iterable[Row], left_out: Counter[str]) -> Iterator[Asked]:
     """The prompts of rows that Ollama hands on as they are, in Unicode NFC; the others are counted."""
     for row in rows:
         for asked in prompts_of(row):
-            reason = _reason(row, asked.messages)
-            if reason is None:
-                plain = (replace(message, content=_nfc(message.content)) for message in asked.messages)
-                yield Asked(asked.origin, tuple(plain))
+            if any(message.role not in ROLES for message in asked.messages):
+                left_out["roles"] += 1
+            elif joins_neighbours(asked.messages):
+                left_out["neighbours"] += 1
             else:
-                left_out[reason] += 1
+                plain = (replace(message, content=_nfc(message.content)) for message in asked.messages)
+                yield replace(asked, messages=tuple(plain))
 
 
 def without_blanks(asked: Asked, roles: Sequence[str]) -> Asked:
     """The same with the white space around the texts of some roles taken off."""
-    return Asked(
-        asked.origin,
-        tuple(
+    return replace(
+        asked,
+        messages=tuple(
             replace(message, content=message.content.strip()) if message.role in roles else message
             for message in asked.messages
         ),
     )
-
-
-def _reason(row: Row, messages: Messages) -> str | None:
-    """Why Ollama cannot hand a conversation on as it is; None if it can."""
-    if row.tools or any(message.tool_calls or message.role == "tool" for message in messages):
-        return "tools"
-    if any(message.role not in ROLES for message in messages):
-        return "roles"
-    return "neighbours" if joins_neighbours(messages) else None
 
 
 def _nfc(text: str) -> str:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from luthier.export.ollama.conversations import Asked
-from luthier.export.ollama.style import NoStyle, Style, read_style
+from luthier.export.ollama.conversations import Asked, tool_conversations
+from luthier.export.ollama.go_parse import GoTemplateError, parse
+from luthier.export.ollama.messages import render
+from luthier.export.ollama.style import NoStyle, Style, StyleProbe, read_style
+from luthier.export.ollama.tool_style import TOOLS, read_tool_style
 from luthier.export.ollama.translate import single_prompts, tagged_turns, translate
 from luthier.floor.errors import GateError
 from luthier.text.encode import control_pattern
@@ -34,6 +37,8 @@ class Dialect:
     has_history: bool
     trims: tuple[str, ...] = ()
     """The roles whose texts the run strips of the white space around them, which no template of Ollama's can."""
+    tools: str = "the run's form of conversations has none"
+    """Why there are no tools; empty where there are."""
     writes_day: bool = False
     """The run's template writes the day's date, and the translation keeps today's."""
 
@@ -62,27 +67,40 @@ def dialect_of(
 def _of_chat_template(
     tokenizer: PreTrainedTokenizerBase, renderer: TemplateRenderer, *, bos: str, puts_bos: bool
 ) -> Dialect:
+    probe = StyleProbe(renderer.render, control_pattern(tokenizer))
     try:
-        style = read_style(renderer.render, bos=bos, control=control_pattern(tokenizer))
+        style = read_style(probe, bos=bos)
     except NoStyle as fault:
         raise refusal(f"Ollama has no form for the run's chat template: {fault}") from fault
     if puts_bos and not style.bos:
         raise refusal(
             f"llama.cpp puts {bos} before every prompt of this file, and the run's chat template writes none",
         )
+    begin, cut = ("", style.bos) if puts_bos else (style.bos, "")
 
     def wanted(asked: Sequence[Asked]) -> list[Written]:
-        texts = renderer.render([Conversation(each.messages, wants_prompt=True) for each in asked])
-        cut = style.bos if puts_bos else ""
+        texts = renderer.render([Conversation(each.messages, True, each.tools) for each in asked])
         return [text if isinstance(text, TemplateRefusal) else text.removeprefix(cut) for text in texts]
 
+    go, no_tools = translate(style, begin=begin), ""
+    try:
+        with_tools = translate(style, read_tool_style(probe, style), begin=begin)
+        conversations = list(tool_conversations(TOOLS, with_system=style.system != "none"))
+        nodes = parse(with_tools)
+        for asked, text in zip(conversations, wanted(conversations), strict=True):
+            if not isinstance(text, TemplateRefusal) and render(nodes, asked.messages, asked.tools) != text:
+                raise NoStyle("its tools come out otherwise")
+        go = with_tools
+    except (NoStyle, GoTemplateError) as fault:
+        no_tools = str(fault)
     return Dialect(
         f"the run's chat template, {_described(style)}",
-        translate(style, begin="" if puts_bos else style.bos),
+        go,
         wanted,
         has_system=style.system != "none",
         has_history=True,
         trims=style.trims,
+        tools=no_tools,
         writes_day=DAY in chat_template(tokenizer),
     )
 

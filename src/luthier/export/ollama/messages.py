@@ -38,13 +38,13 @@ def joins_neighbours(messages: Sequence[Message]) -> bool:
     return len(collate(messages)[1]) < len(messages)
 
 
-def render(nodes: Sequence[Node], messages: Sequence[Message]) -> str:
-    """The prompt of a conversation, without the BOS that llama.cpp may add. Raises GoTemplateError."""
+def render(nodes: Sequence[Node], messages: Sequence[Message], tools: str = "") -> str:
+    """The prompt of a conversation, without the BOS that llama.cpp may add. `tools` is a JSON list. Raises GoTemplateError."""
     system, joined = collate(messages)
     data = {
         "System": system,
         "Messages": [_record(message) for message in joined],
-        "Tools": [],
+        "Tools": [_tool(tool) for tool in json.loads(tools or "[]")],
         "Response": "",
         "Think": False,
         "ThinkLevel": "",
@@ -68,3 +68,31 @@ def _record(message: Message) -> Record:
 
 def _call(name: str, arguments: dict[str, Any], id: str) -> Record:
     return Record(ID=id, Function=Record(Index=0, Name=name, Arguments=JsonMap(arguments)))
+
+
+def _tool(tool: dict[str, Any]) -> Record:
+    """A tool with the fields that Ollama's types keep (api/types.go); whatever else a definition says is lost on the way."""
+    function = tool.get("function") or {}
+    parameters = function.get("parameters") or {}
+    properties = {name: _property(each) for name, each in (parameters.get("properties") or {}).items()}
+    return Record(
+        Type=tool.get("type", ""),
+        Function=Record(
+            Name=function.get("name", ""),
+            Description=function.get("description", ""),
+            Parameters=Record(
+                Type=parameters.get("type", ""),
+                Required=parameters.get("required") or [],
+                Properties=properties,
+            ),
+        ),
+    )
+
+
+def _property(schema: dict[str, Any]) -> Record:
+    return Record(
+        Type=schema.get("type", ""),
+        Description=schema.get("description", ""),
+        Enum=schema.get("enum") or [],
+        Items=schema.get("items"),
+    )

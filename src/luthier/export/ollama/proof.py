@@ -5,7 +5,7 @@ against those from which the run itself starts an answer.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from luthier.export.ollama.conversations import (
     Asked,
     fitting,
     own_conversations,
+    tool_conversations,
     without_blanks,
 )
 from luthier.export.ollama.dialect import Dialect, refusal
-from luthier.export.ollama.go_parse import GoTemplateError, parse
+from luthier.export.ollama.go_parse import GoTemplateError, Node, parse
 from luthier.export.ollama.messages import render
+from luthier.export.ollama.tool_style import TOOLS
 from luthier.floor.errors import GateError
 from luthier.floor.stop import StopFlag
 from luthier.llamacpp import process
@@ -49,6 +51,8 @@ class Proof:
     """Prompts that were not compared, by the reason."""
     with_blanks: int
     """Prompts whose texts have white space around them that the run takes off and Ollama does not."""
+    other_tools: str = ""
+    """Of the first prompt with tools that Ollama cannot hand on as the run writes them: where it is, and what differs."""
     answer_end: str = ""
     """The text that ends an answer, where it is no token."""
 
@@ -58,37 +62,60 @@ class Proof:
 
 
 def prove_texts(dialect: Dialect, rows: Sequence[Row]) -> tuple[list[tuple[Asked, str]], Proof]:
-    """Compare the texts; what Ollama writes of each conversation comes back. Raises GateError gate-template at a difference."""
+    """Compare the texts; what Ollama writes of each conversation comes back.
+
+    Prompts with tools that come out otherwise are left out and counted: Ollama sorts the fields of tools and arguments, and drops those
+    it has no type for. Raises GateError gate-template at any other difference.
+    """
     left_out: Counter[str] = Counter()
     given = list(fitting(rows, left_out))
-    own = own_conversations(with_system=dialect.has_system, with_history=dialect.has_history)
+    own = list(own_conversations(with_system=dialect.has_system, with_history=dialect.has_history))
+    if not dialect.tools:
+        own += tool_conversations(TOOLS, with_system=dialect.has_system)
     stripped = [without_blanks(each, dialect.trims) for each in (*own, *given)]
-    written = list(_compare(dialect, stripped))
-    asked_of_rows = [each for each, _ in written if each.origin != OWN]
+    nodes, other_tools = parse(dialect.go), ""
+    written: list[tuple[Asked, str]] = []
+    for each, wanted in zip(stripped, dialect.wanted(stripped), strict=True):
+        if isinstance(wanted, TemplateRefusal):
+            continue
+        if each.has_tools and dialect.tools:
+            left_out["tools"] += 1
+            continue
+        found = _rendered(nodes, each)
+        if found == wanted:
+            written.append((each, found))
+        elif each.has_tools:
+            left_out["other_tools"] += 1
+            other_tools = other_tools or _shown_difference(each, wanted, found)
+        else:
+            raise _difference(each, wanted, found)
+    of_rows = [each for each, _ in written if each.origin != OWN]
     proof = Proof(
-        conversations=len(written) - len(asked_of_rows),
-        prompts=len(asked_of_rows),
-        rows=len({each.origin for each in asked_of_rows}),
+        conversations=len(written) - len(of_rows),
+        prompts=len(of_rows),
+        rows=len({each.origin for each in of_rows}),
         same_ids=0,
         left_out=dict(left_out),
         with_blanks=sum(without_blanks(each, dialect.trims) != each for each in given),
+        other_tools=other_tools,
     )
     return written, proof
 
 
-def _compare(dialect: Dialect, asked: Sequence[Asked]) -> Iterator[tuple[Asked, str]]:
-    """What Ollama writes of each conversation that the run's template takes."""
-    nodes = parse(dialect.go)
-    for each, wanted in zip(asked, dialect.wanted(asked), strict=True):
-        if isinstance(wanted, TemplateRefusal):
-            continue
-        try:
-            found = render(nodes, each.messages)
-        except GoTemplateError as fault:
-            raise refusal(f"the template for Ollama fails: {fault}", where=each.origin) from fault
-        if found != wanted:
-            raise _difference(each, wanted, found)
-        yield each, found
+def _rendered(nodes: Sequence[Node], asked: Asked) -> str:
+    try:
+        return render(nodes, asked.messages, asked.tools)
+    except GoTemplateError as fault:
+        raise refusal(f"the template for Ollama fails: {fault}", where=asked.origin) from fault
+
+
+def _shown_difference(asked: Asked, wanted: str, found: str) -> str:
+    place = _first_difference(wanted, found)
+    start = max(0, place - AROUND)
+    return (
+        f"{asked.origin}, character {place}: the run writes {wanted[start : place + AROUND]!r}, "
+        f"Ollama {found[start : place + AROUND]!r}"
+    )
 
 
 def _difference(asked: Asked, wanted: str, found: str) -> GateError:
@@ -141,7 +168,9 @@ def _as_row(asked: Asked, template: Template) -> Row:
     """A row whose prompt is the conversation; an empty answer stands for the one that is wanted."""
     if template == "guide":
         return Row("prompt_completion", asked.origin, prompt=asked.messages[-1].content)
-    return Row("messages", asked.origin, messages=(*asked.messages, Message("assistant", "")))
+    return Row(
+        "messages", asked.origin, messages=(*asked.messages, Message("assistant", "")), tools=asked.tools
+    )
 
 
 def _other_id(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from luthier.config.recipe import Recipe
 from luthier.export.check_rows import check_template
-from luthier.export.gguf.stage import STAGE as GGUF
-from luthier.export.gguf.stage import Plan, plan_export
+from luthier.export.gguf.plan import STAGE as GGUF
+from luthier.export.gguf.plan import Plan, plan_export
 from luthier.export.ollama.dialect import Dialect, dialect_of, refusal
 from luthier.export.ollama.modelfile import Modelfile
 from luthier.export.ollama.proof import Proof, prove_ids, prove_texts
@@ -232,6 +232,8 @@ def _make(
         ids_checked=proof.same_ids,
         prompts_left_out=proof.left_out,
         prompts_with_blanks=proof.with_blanks,
+        without_tools=dialect.tools,
+        other_tools=proof.other_tools,
         writes_day=dialect.writes_day,
     )
     return Made(path, text, report)

@@ -46,12 +46,8 @@ class Style:
     """A BOS token that stands before everything, whatever follows."""
 
 
-def read_style(render: Render, *, bos: str, control: re.Pattern[str]) -> Style:
-    """The style of a template. `bos` is the tokenizer's BOS token or nothing, `control` finds its control tokens.
-
-    Raises NoStyle.
-    """
-    probe = _Probe(render, control)
+def read_style(probe: "StyleProbe", *, bos: str) -> Style:
+    """The style of a template. `bos` is the tokenizer's BOS token or nothing. Raises NoStyle."""
     u, ua, uau = probe.pieces("U"), probe.pieces("UA", wants_prompt=False), probe.pieces("UAU")
     alone = probe.pieces("U", wants_prompt=False)
     if u[0] != uau[0] or u[1] != uau[3]:
@@ -79,15 +75,16 @@ def read_style(render: Render, *, bos: str, control: re.Pattern[str]) -> Style:
 
 
 @dataclass(frozen=True)
-class _Probe:
+class StyleProbe:
     """Renders conversations of placeholders."""
 
     render: Render
     control: re.Pattern[str]
+    """Finds the tokenizer's control tokens."""
 
-    def pieces(self, roles: str, *, wants_prompt: bool = True) -> list[str]:
+    def pieces(self, roles: str, *, wants_prompt: bool = True, tools: str = "") -> list[str]:
         """The text around the placeholders of a conversation, such as UAU. Raises NoStyle if that is not what comes out."""
-        found = self.ask(roles, wants_prompt=wants_prompt)
+        found = self.ask(roles, wants_prompt=wants_prompt, tools=tools)
         if isinstance(found, TemplateRefusal):
             raise NoStyle(f"it refuses a conversation of {_said(roles)}: {found}")
         order = [int(number) for number in PLACEHOLDER.findall(found)]
@@ -96,7 +93,7 @@ class _Probe:
         return PLACEHOLDER.sub("\0", found).split("\0")
 
     def ask(
-        self, roles: str, *, wants_prompt: bool = True, around: str = "", padded: str = ""
+        self, roles: str, *, wants_prompt: bool = True, around: str = "", padded: str = "", tools: str = ""
     ) -> str | TemplateRefusal:
         """What comes out for a conversation, with blanks around the texts of the role `padded`."""
         names = {sign: name for name, sign in PARTS.items()}
@@ -106,7 +103,7 @@ class _Probe:
             )
             for place, sign in enumerate(roles)
         ]
-        return self.render([Conversation(messages, wants_prompt)])[0]
+        return self.render([Conversation(messages, wants_prompt, tools)])[0]
 
     def shared_start(self, *texts: str) -> str:
         """What all texts begin with, no token cut."""
@@ -134,7 +131,7 @@ class _Probe:
         return first[cut:]
 
 
-def _split_answer_end(probe: _Probe, last: str, between: str, first: str) -> tuple[str, str]:
+def _split_answer_end(probe: StyleProbe, last: str, between: str, first: str) -> tuple[str, str]:
     """What ends an answer, and what begins a question; the latter ends what stands before the first question, too.
 
     `last` follows an answer that nothing follows, `between` stands between an answer and a question, `first` before a first question.
@@ -149,7 +146,7 @@ def _split_answer_end(probe: _Probe, last: str, between: str, first: str) -> tup
     return between.removesuffix(user_before), user_before
 
 
-def _read_system(probe: _Probe, bos: str, user_before: str, answer_after: str) -> tuple[System, str, str]:
+def _read_system(probe: StyleProbe, bos: str, user_before: str, answer_after: str) -> tuple[System, str, str]:
     """How a system text is treated, and what stands around it."""
     found = probe.ask("SU")
     if isinstance(found, TemplateRefusal) or placeholder(0) not in found:
@@ -169,7 +166,7 @@ def _read_system(probe: _Probe, bos: str, user_before: str, answer_after: str) -
     raise NoStyle("it writes a system text neither as a turn nor before a question")
 
 
-def _trimmed(probe: _Probe, system: System) -> tuple[str, ...]:
+def _trimmed(probe: StyleProbe, system: System) -> tuple[str, ...]:
     """The roles whose texts lose white space around them."""
     asked = {"user": "U", "assistant": "UAU"} | ({} if system == "none" else {"system": "SU"})
     trims = []
