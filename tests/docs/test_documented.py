@@ -26,7 +26,7 @@ from luthier.reports.convert import ConvertReport, LedgerCounts
 from luthier.reports.data import CleaningCounts, DataReport, FilterCounts, SplitCounts
 from luthier.reports.dedup import Cluster, DedupReport, PromptCounts, RepeatedPair
 from luthier.reports.evaluate import CompareReport, EvaluateReport, MetricComparison
-from luthier.reports.gguf import GgufFile, GgufReport
+from luthier.reports.gguf import GgufFile, GgufReport, Importance
 from luthier.reports.gguf_adapter import GgufAdapterReport
 from luthier.reports.load import LoadReport, RateResult, Waits
 from luthier.reports.merge import MergeReport
@@ -76,6 +76,7 @@ REPORTS = (
     MergeReport,
     GgufReport,
     GgufFile,
+    Importance,
     GgufAdapterReport,
     ConvertReport,
     LedgerCounts,

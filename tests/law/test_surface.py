@@ -49,7 +49,7 @@ SURFACE: dict[str, set[str]] = {
     | {"--skip-faulty", "--overwrite", "--dry-run"},
     "recipe show": COMMON | {"--changed"},
     "recipe schema": COMMON,
-    "export gguf": COMMON | {"--run", "--quant", "--adapter", "--base", "--again", "--dry-run"},
+    "export gguf": COMMON | {"--run", "--quant", "--imatrix", "--adapter", "--base", "--again", "--dry-run"},
     "env make": COMMON | {"--again"},
     "explain": COMMON,
     "doctor": COMMON,

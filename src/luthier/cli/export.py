@@ -10,7 +10,7 @@ from luthier.cli.options import Again, AsJson, RunName, Words
 
 if TYPE_CHECKING:
     from luthier.floor.rundir import RunDir
-    from luthier.reports.gguf import GgufReport
+    from luthier.reports.gguf import GgufFile, GgufReport
 
 export = typer.Typer(help="Files for other programs.", no_args_is_help=True)
 
@@ -20,6 +20,13 @@ Quant = Annotated[
         "--quant",
         metavar="TYPE",
         help="A type, such as F16, Q8_0 or Q5_K_M; several times for several files.",
+    ),
+]
+Imatrix = Annotated[
+    bool,
+    typer.Option(
+        "--imatrix",
+        help="Weigh columns by their use on training rows, so that few bits go where they matter.",
     ),
 ]
 Adapter = Annotated[
@@ -45,6 +52,7 @@ def gguf(
     words: Words = None,
     run: RunName = None,
     quant: Quant = None,
+    imatrix: Imatrix = False,
     adapter: Adapter = False,
     base: Base = None,
     again: Again = False,
@@ -70,10 +78,10 @@ def gguf(
     screen = Screen()
     name, overrides = split_words(words)
     chosen = finished_run(run, screen)
-    types = [f"export.gguf.types=[{','.join(type.upper() for type in quant)}]"] if quant else []
-    resolved = recipe_of_run(chosen, name, [*overrides, *types])
+    resolved = recipe_of_run(chosen, name, [*overrides, *flag_overrides(quant, imatrix=imatrix)])
     with listen_for_stop(StopFlag()) as stop:
-        from luthier.export.gguf.stage import export_gguf, needs_merge, plan_export
+        from luthier.export.gguf.plan import needs_merge, plan_export
+        from luthier.export.gguf.stage import export_gguf
         from luthier.export.stage import merge
 
         if needs_merge(resolved.recipe, chosen) and not dry_run:
@@ -88,6 +96,12 @@ def gguf(
     return show(exported_text(chosen, report))
 
 
+def flag_overrides(quant: list[str] | None, *, imatrix: bool) -> list[str]:
+    """The flags as settings."""
+    types = [f"export.gguf.types=[{','.join(type.upper() for type in quant)}]"] if quant else []
+    return [*types, *(["export.gguf.imatrix=true"] if imatrix else [])]
+
+
 def plan_facts(plan: Any) -> dict[str, Any]:
     """What an export would write, for people and programs."""
     return {
@@ -95,7 +109,8 @@ def plan_facts(plan: Any) -> dict[str, Any]:
         "folder": str(plan.folder),
         "source": str(plan.source.architecture.folder),
         "tokenizer": plan.source.vocabulary.rule,
-        "there": [file.type for file in plan.kept],
+        "there": [shown_type(file) for file in plan.kept],
+        "calibration_rows": plan.calibration.rows if any(map(plan.weighs, plan.missing)) else None,
         "to_write": {type.name: plan.bytes_of(type) for type in plan.missing},
         "needed_bytes": plan.needed_bytes if plan.missing else 0,
     }
@@ -108,7 +123,23 @@ def plan_text(facts: dict[str, Any]) -> str:
     lines = [f"from    {facts['source']}", f"into    {facts['folder']}", f"tokens  {facts['tokenizer']}"]
     lines += [f"write   {type}  about {format_bytes(size)}" for type, size in facts["to_write"].items()]
     lines += [f"there   {type}" for type in facts["there"]]
+    if facts["calibration_rows"] is not None:
+        lines.append(f"weigh   columns, by at most {facts['calibration_rows']:,} training rows")
     return "\n".join([*lines, f"disk    {format_bytes(facts['needed_bytes'])} while it works"])
+
+
+def shown_type(file: "GgufFile") -> str:
+    """A file's type, and whether its columns were weighed."""
+    return f"{file.type} imatrix" if file.importance else file.type
+
+
+def weighed_lines(report: "GgufReport") -> list[str]:
+    """By what the columns were weighed."""
+    draws = {file.importance for file in report.files if file.importance is not None}
+    return [
+        f"weighed {each.rows:,} training rows, {each.tokens:,} tokens, seed {each.seed}"
+        for each in sorted(draws, key=lambda each: each.drawn_from)
+    ]
 
 
 def exported_text(run: "RunDir", report: "GgufReport") -> str:
@@ -120,7 +151,7 @@ def exported_text(run: "RunDir", report: "GgufReport") -> str:
     rows = [("type", "size", "mean KL", "allowed", "same first", "perplexity", "same answers")]
     rows += [
         (
-            file.type,
+            shown_type(file),
             format_bytes(file.file_bytes),
             f"{file.mean_kl:.2e}",
             f"{file.allowed_kl:g}",
@@ -136,6 +167,7 @@ def exported_text(run: "RunDir", report: "GgufReport") -> str:
             table(rows),
             "",
             *(f"file    {file.path}" for file in report.files),
+            *weighed_lines(report),
             f"proof   llama.cpp {report.llama_cpp}: the same ids for {texts:,} texts ({report.tokenizer}), logits on "
             f"{report.rows_checked:,} held-out rows",
             f"took    {format_duration(report.seconds)}",

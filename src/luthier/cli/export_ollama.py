@@ -56,7 +56,8 @@ def ollama(
     recipe_name, overrides = split_words(words)
     chosen = finished_run(run, screen)
     with listen_for_stop(StopFlag()) as stop:
-        from luthier.export.gguf.stage import export_gguf, needs_merge
+        from luthier.export.gguf.plan import needs_merge
+        from luthier.export.gguf.stage import export_gguf
         from luthier.export.ollama.stage import check_name, choose_type, export_ollama
         from luthier.export.stage import merge
 

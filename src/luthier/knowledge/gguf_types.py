@@ -28,6 +28,11 @@ class TypeFacts:
     def is_float(self) -> bool:
         return self.name in ("F32", "F16", "BF16")
 
+    @property
+    def weighs_columns(self) -> bool:
+        """Whether llama.cpp rounds otherwise where it is told which columns matter (ggml-quants.c)."""
+        return not self.is_float and self.name != "Q8_0"
+
 
 GGUF_TYPES: dict[str, TypeFacts] = {
     facts.name: facts

@@ -84,7 +84,8 @@ def _importance_entries(importance: dict[str, npt.NDArray[np.float32]]) -> Any:
     entries = (abi.ImportanceEntry * (len(importance) + 1))()  # the last one, empty, ends the list
     for entry, (name, weights) in zip(entries, importance.items(), strict=False):
         entry.name = name.encode()
-        entry.data = np.ascontiguousarray(weights, np.float32).ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        assert weights.dtype == np.float32 and weights.flags.c_contiguous, "C reads the caller's own array"
+        entry.data = weights.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
         entry.size = weights.size
     return entries
 

@@ -6,6 +6,20 @@ from luthier.reports.base import Report
 from luthier.reports.evaluate import MetricChange
 
 
+class Importance(BaseModel):
+    """The training rows by which columns of matrices were weighed before they were rounded (an importance matrix)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    rows: int
+    tokens: int
+    """What was run through the merged model."""
+    matrices: int
+    seed: int
+    drawn_from: str
+    """How many rows were asked for, and the hash of those they were drawn from."""
+
+
 class GgufFile(BaseModel):
     """One file that passed its check, measured in llama.cpp, from the file, on held-out rows."""
 
@@ -18,6 +32,8 @@ class GgufFile(BaseModel):
     sha256: str
     made_by: str
     """`gguf` for plain types, else the llama.cpp that mixed the types."""
+    importance: Importance | None = None
+    """What columns were weighed by; None where they were not."""
     texts_checked: int
     """Texts of which llama.cpp made our ids, id for id."""
     tokens_checked: int

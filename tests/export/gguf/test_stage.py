@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from luthier.config.method import LoraMethod
 from luthier.config.recipe import Recipe
 from luthier.export import stage as merge_stage
-from luthier.export.gguf import stage
-from luthier.export.gguf.stage import export_gguf, needs_merge
+from luthier.export.gguf import plan, stage
+from luthier.export.gguf.plan import needs_merge
+from luthier.export.gguf.stage import export_gguf
 from luthier.export.stage import merge
 from luthier.floor.errors import (
     EnvironmentFault,
@@ -304,7 +305,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 def test_a_disk_that_fills_up_ends_with_5_and_leaves_nothing(
     type: str, disk: str, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "free_bytes", lambda path: 2**40)  # as if another program filled it meanwhile
+    monkeypatch.setattr(plan, "free_bytes", lambda path: 2**40)  # as if another program filled it meanwhile
     with small_disk(workshop.folder, disk):
         with pytest.raises(EnvironmentFault) as caught:
             export_gguf(workshop.asked(type), workshop.run)
@@ -315,8 +316,8 @@ def test_a_disk_that_fills_up_ends_with_5_and_leaves_nothing(
 def test_too_little_disk_is_refused_before_a_model_is_loaded(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "free_bytes", lambda path: 1000)
-    monkeypatch.setattr(stage, "ask_merged", lambda *given, **named: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(plan, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(stage, "load_merged", lambda *given, **named: pytest.fail("a model was loaded"))
     with pytest.raises(EnvironmentFault, match="the export takes"):
         export_gguf(workshop.asked("Q8_0"), workshop.run)
     assert not workshop.folder.exists()

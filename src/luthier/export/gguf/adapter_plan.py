@@ -163,7 +163,9 @@ def _hash_inputs(inputs: MergeInputs, tokenizer: PreTrainedTokenizerBase, base: 
         facts = base.stat()
         named = [str(base.resolve()), facts.st_size, facts.st_mtime_ns]
     adapter = {path.name: sha256_of(path) for path in sorted(inputs.run.model.iterdir()) if path.is_file()}
-    settings = inputs.recipe.export.gguf.model_dump(mode="json", exclude={"types"})
+    settings = inputs.recipe.export.gguf.model_dump(
+        mode="json", include={"most_kl", "answers", "proof_texts"}
+    )
     parts = (
         WRITER,
         abi.VERSION,

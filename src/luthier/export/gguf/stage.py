@@ -3,143 +3,56 @@
 Written to a temporary folder, loaded by llama.cpp in a process of its own, compared, and only then given its name.
 """
 
-import hashlib
-import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from luthier.config.recipe import Recipe
-from luthier.export.check_rows import hash_check_rows, read_check_rows
-from luthier.export.gguf.architecture import ignored_window, open_architecture
-from luthier.export.gguf.container import load_gguf
-from luthier.export.gguf.earlier import stale_files, standing_files
+from luthier.export.check_rows import read_check_rows
+from luthier.export.gguf.architecture import ignored_window
+from luthier.export.gguf.container import Key
+from luthier.export.gguf.earlier import stale_files
+from luthier.export.gguf.importance import weigh_columns
+from luthier.export.gguf.plan import Plan, allowed_kl, plan_export
 from luthier.export.gguf.prove import Proof, proof_texts, prove
-from luthier.export.gguf.truth import Truth, ask_merged
-from luthier.export.gguf.vocabulary import read_vocabulary
-from luthier.export.gguf.write import BYTES_BESIDE_TENSORS, Source, plain_bytes, write_gguf
-from luthier.export.inputs import read_inputs
-from luthier.export.stage import MODEL, finished_merge, work_folder
-from luthier.floor.errors import EnvironmentFault, GateError, UsageError
-from luthier.floor.files import disk_faults, free_bytes, free_room, sha256_of, sync_folder
+from luthier.export.gguf.truth import Truth, ask, load_merged
+from luthier.export.gguf.write import write_gguf
+from luthier.export.stage import work_folder
+from luthier.floor.errors import GateError
+from luthier.floor.files import disk_faults, sha256_of, sync_folder
 from luthier.floor.log import Listener, Silent
 from luthier.floor.rundir import RunDir, lock_run
 from luthier.floor.stop import StopFlag
-from luthier.floor.units import format_bytes
-from luthier.knowledge.gguf_types import GGUF_TYPES, TypeFacts
-from luthier.knowledge.model_folder import ModelFacts, check_model_folder
+from luthier.knowledge.gguf_types import TypeFacts
 from luthier.llamacpp import abi, process
-from luthier.llamacpp.find import need_library
 from luthier.llamacpp.tasks import Quantize
-from luthier.reports.data import DataReport
 from luthier.reports.evaluate import MetricChange
-from luthier.reports.gguf import GgufFile, GgufReport
+from luthier.reports.gguf import GgufFile, GgufReport, Importance
 from luthier.reports.provenance import gather_provenance
-from luthier.reports.train import TrainReport
-from luthier.text.tokenizer import hash_tokenizer, load_tokenizer
-
-STAGE = "export/gguf"
-ADAPTERS = ("lora", "qlora")
-WRITER = 3
-"""Counts up when the same inputs make another file."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What an export will do, judged before anything is loaded or written."""
+class Bench:
+    """What the files of one export share."""
 
-    run: RunDir
-    recipe: Recipe
-    source: Source
-    facts: ModelFacts
-    tokenizer: PreTrainedTokenizerBase
-    data: DataReport | None
-    library: Path
-    kept: tuple[GgufFile, ...]
-    """Files of the same inputs that are there already."""
-    missing: tuple[TypeFacts, ...]
-    inputs_hash: str
+    work: Path
+    """A temporary folder that is removed at the end."""
+    truth: Truth
+    importance: Importance | None
+    """None if no missing file weighs columns; else the numbers lie in `importances`."""
+    listener: Listener
+    stop: StopFlag | None
 
     @property
-    def folder(self) -> Path:
-        return self.run.path / STAGE
-
-    def path(self, type: TypeFacts) -> Path:
-        return self.folder / f"{self.source.name}-{type.name}.gguf"
+    def importances(self) -> Path:
+        return self.work / "importances.safetensors"
 
     @property
-    def lossless(self) -> TypeFacts:
-        """The type that holds the merged weights without rounding, from which the mixed types are made."""
-        return GGUF_TYPES[{"bfloat16": "BF16", "float16": "F16"}.get(self.facts.dtype, "F32")]
-
-    def bytes_of(self, type: TypeFacts) -> int:
-        """How large a file becomes, about."""
-        if type.is_plain:
-            return plain_bytes(self.source, type)
-        return int(self.facts.parameters * type.bits / 8) + BYTES_BESIDE_TENSORS
-
-    @property
-    def needed_bytes(self) -> int:
-        """What all missing files take, and the one on the way to the mixed types."""
-        way = 0 if all(type.is_plain for type in self.missing) else self.bytes_of(self.lossless)
-        return way + sum(map(self.bytes_of, self.missing))
-
-
-def needs_merge(recipe: Recipe, run: RunDir) -> bool:
-    """Whether the run trained an adapter, and `luthier merge` would merge it anew: none is there, or one of other inputs.
-
-    Raises as `read_inputs` does if adapter or base is missing.
-    """
-    if not run.is_finished or TrainReport.read(run.report("train")).method not in ADAPTERS:
-        return False
-    return finished_merge(read_inputs(recipe, run)) is None
-
-
-def plan_export(recipe: Recipe, run: RunDir, *, again: bool = False) -> Plan:
-    """Judge model, tokenizer, tools and disk.
-
-    Raises UsageError if the run is not trained or not merged, ModelError if there is no GGUF form of it, EnvironmentFault if gguf,
-    llama.cpp or room on the disk is missing.
-    """
-    if not run.is_finished or needs_merge(recipe, run):
-        raise UsageError(
-            "run-unfinished",
-            f"the run {run.name} has no merged model of these inputs yet",
-            where=str(run.path),
-            fix="Merge it first: luthier merge",
-        )
-    load_gguf()
-    library = need_library().path
-    merged = run.stage("merge") / MODEL
-    train = TrainReport.read(run.report("train"))
-    folder = merged if train.method in ADAPTERS else run.model
-    facts = check_model_folder(folder)
-    architecture = open_architecture(folder, facts)
-    tokenizer = load_tokenizer(folder)
-    vocabulary = read_vocabulary(
-        tokenizer, vocabulary_tokens=architecture.vocabulary_tokens, where=str(folder)
-    )
-    name = f"{Path(recipe.model.name or 'model').name}-{run.name}"
-    data = DataReport.read(run.report("data")) if run.report("data").is_file() else None
-    inputs_hash = _hash_inputs(recipe, facts, tokenizer, data)
-    kept = standing_files(run.path / STAGE, inputs_hash)
-    wanted = dict.fromkeys(recipe.export.gguf.types)
-    there = set() if again else {file.type for file in kept if file.mean_kl <= allowed_kl(recipe, file.type)}
-    missing = tuple(GGUF_TYPES[type] for type in wanted if type not in there)
-    source = Source(architecture, vocabulary, name)
-    plan = Plan(run, recipe, source, facts, tokenizer, data, library, kept, missing, inputs_hash)
-    if missing and free_bytes(plan.folder) < plan.needed_bytes:
-        raise EnvironmentFault(
-            "env-disk",
-            f"the export takes {format_bytes(plan.needed_bytes)}, and {free_room(plan.folder)} are free",
-            where=str(plan.folder),
-            fix="Make room, then repeat the command.",
-        )
-    return plan
+    def way(self) -> Path:
+        """The file from which llama.cpp makes the others."""
+        return self.work / "way.gguf"
 
 
 def export_gguf(
@@ -167,46 +80,56 @@ def export_gguf(
         )
     begun = time.monotonic()
     with lock_run(run), work_folder(plan.folder) as work:
-        rows = read_check_rows(recipe, plan.data, plan.tokenizer)
-        folder = plan.source.architecture.folder
-        truth = ask_merged(
-            folder, plan.facts, recipe, rows, plan.tokenizer, work=work, listener=listener, stop=stop
-        )
+        bench = _ask(plan, work, listener, stop)
         report = None
         for type in plan.missing:
-            made, file = _make(plan, type, truth, work, listener, stop)
-            plan = replace(plan, kept=(*(each for each in plan.kept if each.type != type.name), file))
+            made, file = _make(plan, type, bench)
+            name = plan.path(type).name
+            plan = replace(plan, kept=(*(each for each in plan.kept if Path(each.path).name != name), file))
             _give_name(plan, made, file, listener)
-            report = _write_report(plan, truth, seconds=time.monotonic() - begun)
+            report = _write_report(plan, bench.truth, seconds=time.monotonic() - begun)
     assert report is not None, "at least one type was missing"
     return report
 
 
-def _make(
-    plan: Plan, type: TypeFacts, truth: Truth, work: Path, listener: Listener, stop: StopFlag | None
-) -> tuple[Path, GgufFile]:
+def _ask(plan: Plan, work: Path, listener: Listener, stop: StopFlag | None) -> Bench:
+    """Load the merged model once: for its logits and answers, and for the importance of columns."""
+    rows = read_check_rows(plan.recipe, plan.data, plan.tokenizer)
+    model = load_merged(plan.source.architecture.folder, plan.facts, plan.recipe)
+    truth = ask(
+        model,
+        plan.recipe,
+        rows,
+        plan.tokenizer,
+        whose="the merged model",
+        work=work,
+        listener=listener,
+        stop=stop,
+    )
+    bench = Bench(work, truth, None, listener, stop)
+    if plan.calibration is None or not any(map(plan.weighs, plan.missing)):
+        return bench
+    importance = weigh_columns(
+        model,
+        plan.source.architecture,
+        plan.calibration,
+        plan.recipe,
+        bench.importances,
+        listener=listener,
+        stop=stop,
+    )
+    return replace(bench, importance=importance)
+
+
+def _make(plan: Plan, type: TypeFacts, bench: Bench) -> tuple[Path, GgufFile]:
     """Write one file under a temporary name and prove it."""
-    made, made_by = work / f"{type.name}.gguf", "gguf"
-    if type.is_plain:
-        write_gguf(plan.source, type, made, listener=listener, stop=stop)
+    made, truth, listener = bench.work / f"{type.name}.gguf", bench.truth, bench.listener
+    if plan.is_made_by_llama_cpp(type):
+        _quantize(plan, type, made, bench)
     else:
-        way = work / f"way-{plan.lossless.name}.gguf"
-        if not way.exists():
-            write_gguf(plan.source, plan.lossless, way, listener=listener, stop=stop)
-            listener.say(f"Checking the {plan.lossless.name} file from which llama.cpp makes the others")
-            _judge(plan, plan.lossless, _prove(plan, way, truth, work, stop))
-        listener.say(f"llama.cpp makes {type.name}")
-        task = Quantize(
-            library=str(plan.library),
-            source=str(way),
-            target=str(made),
-            file_type=type.file_type,
-            threads=torch.get_num_threads(),
-        )
-        process.quantize(task, work=work, stop=stop)
-        made_by = f"llama.cpp {abi.VERSION}"
+        write_gguf(plan.source, type, made, listener=listener, stop=bench.stop)
     listener.say(f"Checking {type.name} in llama.cpp")
-    proof = _prove(plan, made, truth, work, stop)
+    proof = _prove(plan, made, bench)
     allowed = _judge(plan, type, proof)
     difference = proof.difference
     file = GgufFile(
@@ -214,7 +137,8 @@ def _make(
         path=str(plan.path(type)),
         file_bytes=made.stat().st_size,
         sha256=sha256_of(made),
-        made_by=made_by,
+        made_by=f"llama.cpp {abi.VERSION}" if plan.is_made_by_llama_cpp(type) else "gguf",
+        importance=bench.importance if plan.weighs(type) else None,
         texts_checked=proof.texts,
         tokens_checked=difference.tokens,
         mean_kl=difference.mean_kl,
@@ -232,10 +156,39 @@ def _make(
     return made, file
 
 
+def _quantize(plan: Plan, type: TypeFacts, made: Path, bench: Bench) -> None:
+    """Let llama.cpp make a file, from one without rounding that was proven itself."""
+    lossless, listener = plan.lossless, bench.listener
+    if not bench.way.exists():
+        keys = _importance_keys(bench.importance) if bench.importance else []
+        write_gguf(plan.source, lossless, bench.way, keys=keys, listener=listener, stop=bench.stop)
+        listener.say(f"Checking the {lossless.name} file from which llama.cpp makes the others")
+        _judge(plan, lossless, _prove(plan, bench.way, bench))
+    listener.say(f"llama.cpp makes {type.name}")
+    task = Quantize(
+        library=str(plan.library),
+        source=str(bench.way),
+        target=str(made),
+        file_type=type.file_type,
+        threads=torch.get_num_threads(),
+        importance=str(bench.importances) if plan.weighs(type) else None,
+    )
+    process.quantize(task, work=bench.work, stop=bench.stop)
+
+
+def _importance_keys(importance: Importance) -> list[Key]:
+    """What llama-quantize writes of an importance matrix, the name of its file left out; llama.cpp copies keys from file to file."""
+    return [
+        Key("quantize.imatrix.dataset", "training rows of the run, rendered as in training"),
+        Key("quantize.imatrix.entries_count", importance.matrices),
+        Key("quantize.imatrix.chunks_count", importance.rows),
+    ]
+
+
 def _give_name(plan: Plan, made: Path, file: GgufFile, listener: Listener) -> None:
     """Put a proven file in its place. Files of other inputs go with the report that spoke for them."""
     final, report = Path(file.path), plan.folder / "report.json"
-    stale = stale_files(plan.folder, plan.kept, ours=[plan.path(type).name for type in GGUF_TYPES.values()])
+    stale = stale_files(plan.folder, plan.kept, ours=plan.own_names)
     with disk_faults(final):
         # A report never stands beside a file that is not its own.
         report.unlink(missing_ok=True)
@@ -246,14 +199,10 @@ def _give_name(plan: Plan, made: Path, file: GgufFile, listener: Listener) -> No
         sync_folder(final.parent)
 
 
-def _prove(plan: Plan, file: Path, truth: Truth, work: Path, stop: StopFlag | None) -> Proof:
+def _prove(plan: Plan, file: Path, bench: Bench) -> Proof:
+    truth = bench.truth
     texts = proof_texts(truth, plan.tokenizer, with_hard_ones=plan.recipe.export.gguf.proof_texts == "all")
-    return prove(file, truth, plan.tokenizer, texts, library=plan.library, work=work, stop=stop)
-
-
-def allowed_kl(recipe: Recipe, type: str) -> float:
-    """The largest mean KL divergence at which a file of `type` is kept."""
-    return recipe.export.gguf.most_kl or GGUF_TYPES[type].most_kl
+    return prove(file, truth, plan.tokenizer, texts, library=plan.library, work=bench.work, stop=bench.stop)
 
 
 def _judge(plan: Plan, type: TypeFacts, proof: Proof) -> float:
@@ -274,23 +223,6 @@ def _judge(plan: Plan, type: TypeFacts, proof: Proof) -> float:
         why="A file that leaves the workshop answers as the trained model did.",
         fix="Export in more bits: luthier export gguf --quant Q8_0; or allow more: export.gguf.most_kl=...",
     )
-
-
-def _hash_inputs(
-    recipe: Recipe, facts: ModelFacts, tokenizer: PreTrainedTokenizerBase, data: DataReport | None
-) -> str:
-    # Types and bound are judged file by file: another bound makes no other file.
-    settings = recipe.export.gguf.model_dump(mode="json", exclude={"types", "most_kl"})
-    parts: Sequence[object] = (
-        WRITER,
-        abi.VERSION,
-        facts.fingerprint,
-        hash_tokenizer(tokenizer),
-        hash_check_rows(recipe, data),
-        settings,
-        recipe.evaluate.max_prompt_tokens,
-    )
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _write_report(plan: Plan, truth: Truth, *, seconds: float) -> GgufReport:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from luthier.config.recipe import Recipe
 from luthier.export.check_rows import CheckRow, CheckRows
@@ -56,26 +56,13 @@ class Truth:
         return {name: (value, after[name]) for name, value in before.items() if name in after}
 
 
-def ask_merged(
-    folder: Path,
-    facts: ModelFacts,
-    recipe: Recipe,
-    rows: CheckRows,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    work: Path,
-    listener: Listener,
-    stop: StopFlag | None,
-) -> Truth:
-    """Load the merged model, keep its logits in `work`, let it answer. Raises EnvironmentFault if memory is short."""
+def load_merged(folder: Path, facts: ModelFacts, recipe: Recipe) -> PreTrainedModel:
+    """The merged model, in fp32 where memory allows. Raises EnvironmentFault if memory is short."""
     stored = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}.get(facts.dtype, "fp32")
     place = choose_place(
         facts.parameters, device=choose_device(recipe.model.device), stored=stored, must_be_exact=False
     )
-    model = load_base(folder, dtype=DTYPES[place.dtype], device=place.device, attention=ATTENTION)
-    return ask(
-        model, recipe, rows, tokenizer, whose="the merged model", work=work, listener=listener, stop=stop
-    )
+    return load_base(folder, dtype=DTYPES[place.dtype], device=place.device, attention=ATTENTION)
 
 
 def ask(

@@ -3,6 +3,7 @@
 A stopped or failed write leaves half a file there: whoever named it deletes it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,10 +48,11 @@ def write_gguf(
     type: TypeFacts,
     path: Path,
     *,
+    keys: Sequence[Key] = (),
     listener: Listener = Silent(),
     stop: StopFlag | None = None,
 ) -> None:
-    """Write the file and bring it to the disk.
+    """Write the file, with `keys` beside those that it needs, and bring it to the disk.
 
     Raises EnvironmentFault if the disk refuses, ModelError mdl-nan for a weight that cannot be written, and what StopFlag.check
     raises.
@@ -65,14 +67,15 @@ def write_gguf(
             stop.check(STOPPED, fix=REPEAT)
 
     tensors: list[TensorPieces] = plan_tensors(source.architecture, type, on_piece=on_piece)
-    keys = [
+    all_keys = [
         Key("general.type", "model"),
         Key("general.name", source.name),
         Key("general.quantization_version", QUANTIZATION_VERSION),
         Key("general.file_type", type.file_type),
         *architecture_keys(source.architecture),
         *source.vocabulary.keys,
+        *keys,
     ]
     with disk_faults(path):
-        write_container(path, source.architecture.family.architecture, keys, tensors)
+        write_container(path, source.architecture.family.architecture, all_keys, tensors)
         sync_file(path)
