@@ -23,6 +23,7 @@ TOKEN = re.compile(
     r"""|(?P<variable>\$\w*(?:\.[^\W\d]\w*)*)|(?P<field>(?:\.[^\W\d]\w*)+)|(?P<dot>\.)|(?P<name>[^\W\d]\w*)"""
     r"""|(?P<sign>:=|=|,|\||\(|\))"""
 )
+LONG_ESCAPE = re.compile(r"\\(?:U(000[0-9a-fA-F]{5}|0010[0-9a-fA-F]{4})|.)", re.DOTALL)
 KEYWORDS = frozenset({"if", "else", "end", "range", "with", "break", "continue"})
 UNKNOWN = frozenset({"define", "template", "block"})
 MOST_NESTED = 64
@@ -321,14 +322,19 @@ def _read_operand(tokens: _Tokens, *, depth: int) -> Operand:
 
 
 def _unquoted(text: str, tokens: _Tokens) -> str:
-    """A Go text: raw between backticks, or with those escapes that JSON has too."""
+    """A Go text: raw between backticks, or with those escapes that JSON has too, and \\U with eight digits."""
     if text.startswith("`"):
         return text[1:-1].replace("\r", "")
     try:
-        return str(json.loads(text, strict=False))
+        return str(json.loads(LONG_ESCAPE.sub(_surrogates, text), strict=False))
     except ValueError:
         tokens.at -= 1
         raise tokens.fault() from None
+
+
+def _surrogates(escape: re.Match[str]) -> str:
+    """An escape of eight digits as JSON spells it; other escapes as they stand."""
+    return escape[0] if escape[1] is None else json.dumps(chr(int(escape[1], 16)))[1:-1]
 
 
 def quoted(text: str) -> str:

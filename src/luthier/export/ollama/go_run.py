@@ -24,6 +24,10 @@ from luthier.export.ollama.go_values import FUNCTIONS, Record, is_true, printed
 LONGEST_TEXT = 16 * 2**20
 
 
+MOST_ROUNDS = 10_000
+"""Of a range over a number, which no chat template needs."""
+
+
 class _Jumped(Exception):
     """`break` or `continue` on its way to the range it belongs to."""
 
@@ -102,7 +106,7 @@ def _pairs(value: Any) -> list[tuple[Any, Any]]:
         return list(enumerate(value))
     if isinstance(value, dict):
         return sorted(value.items())
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and value <= MOST_ROUNDS:
         return [(number, number) for number in range(value)]
     raise GoTemplateError(f"range can't iterate over {printed(value)!r}")
 

@@ -36,20 +36,16 @@ def tagged_turns(begin: str) -> str:
 
 def literal(text: str) -> str:
     """Text that a template writes as it stands; what could open an action, and signs that get lost on the way, go into one."""
-    written = ""
-    for place, sign in enumerate(text):
-        opens = sign == "{" and (
-            place + 1 == len(text) or text[place + 1] == "{" or text[place - 1 : place] == "{"
-        )
-        if (
-            opens
-            or not (sign.isprintable() or sign in "\n\t")
-            or (sign in '"' and text[place : place + 3] == '"""')
-        ):
-            written += f"{{{{ {_spelt(sign)} }}}}"
-        else:
-            written += sign
-    return written
+    written: list[str] = []
+    follows_action = True  # what comes behind the text may be one
+    for place in range(len(text) - 1, -1, -1):
+        sign = text[place]
+        is_lost = not (sign.isprintable() or sign in "\n\t")
+        is_quote = text[place : place + 3] == '"""'
+        opens = sign == "{" and (follows_action or text[place + 1] == "{")
+        follows_action = is_lost or is_quote or opens
+        written.append(f"{{{{ {_spelt(sign)} }}}}" if follows_action else sign)
+    return "".join(reversed(written))
 
 
 def _spelt(sign: str) -> str:
