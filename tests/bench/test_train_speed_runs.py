@@ -81,7 +81,7 @@ def test_answers_are_measured_with_luthier_and_generate(scratch: Path, tmp_path:
 
 
 def test_a_process_that_takes_too_long_is_ended_and_said(scratch: Path, tmp_path: Path) -> None:
-    words = ["--row", "tiny", "--contenders", "hf_trainer", "--steps", "2000", "--limit-seconds", "20"]
+    words = ["--row", "tiny", "--contenders", "hf_trainer", "--steps", "2000", "--limit-seconds", "6"]
     [line] = said(bench(*words, "--scratch", str(scratch), "--out", str(tmp_path / "results.json")))
     assert line["status"] == "timed_out"
 

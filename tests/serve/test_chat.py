@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from openai import OpenAI
 
+from luthier.serve.hooks import Fittings
+from luthier.serve.keys import KeyRing, new_key
 from tests.cli.workshop import luthier
-from tests.serve.conftest import BASE, TUNED, Running
+from tests.serve.conftest import BASE, TUNED, Running, Start
 
 # The engine's process takes seconds to start.
 pytestmark = pytest.mark.slow
@@ -82,3 +84,21 @@ def test_what_cannot_be_asked_is_said_with_its_exit_code(server: Running, tmp_pa
     assert (strange.code, "error[env-endpoint]" in strange.err) == (5, True), strange.err
     for words in ((server.url, "serve.port=1"), ("embedded", "--json"), (server.url, "--key-from", "NO_KEY")):
         assert luthier(tmp_path, "chat", *words).code == 2
+    for verb in ("chat", "serve"):
+        nowhere = luthier(tmp_path, verb, "nowhere")
+        assert (nowhere.code, "loading" in nowhere.err) == (2, False), nowhere.err
+
+
+def test_a_key_comes_from_the_environment_and_is_not_told(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "keys.json"
+    key = new_key(file, "desk")
+    with start(Fittings(doorkeeper=KeyRing(file), has_keys=True)) as running:
+        shut = luthier(tmp_path, "chat", running.url, "--prompt", "Hello")
+        assert (shut.code, "(api-key)" in shut.err) == (5, True), shut.err
+        monkeypatch.setenv("DESK_KEY", key)
+        done = luthier(tmp_path, "chat", running.url, "--prompt", "Hello", *SHORT, "--key-from", "DESK_KEY")
+    assert done.code == 0, done.err
+    assert done.out.strip()
+    assert key not in done.said

@@ -104,7 +104,7 @@ class Talk:
         self.models = _both(partner) if both else partner.models[:1]
         self._start = ({"role": "system", "content": system},) if system else ()
         self._said: dict[str, tuple[dict[str, str], ...]] = dict.fromkeys(self.models, self._start)
-        self._temperature, self._max_tokens = temperature, max_tokens
+        self._temperature, self.most_new_tokens = temperature, max_tokens
         self.last: tuple[Question, ...] = ()
 
     def ask(self, text: str, say: "Callable[[str], None]") -> "list[Answer]":
@@ -113,7 +113,7 @@ class Talk:
 
         asked = {"role": "user", "content": text}
         self.last = tuple(
-            Question(model, (*self._said[model], asked), self._temperature, self._max_tokens)
+            Question(model, (*self._said[model], asked), self._temperature, self.most_new_tokens)
             for model in self.models
         )
         answers = [self.partner.answer(question, say) for question in self.last]
@@ -148,7 +148,6 @@ def find_partner(words: Sequence[str] | None, key_from: str | None, screen: "Scr
     resolved = recipe_to_serve(target, overrides)
     for warning in resolved.warnings:
         screen.warn(warning)
-    screen.say(f"loading {target}")
     return OwnModel(target, resolved.recipe, screen)
 
 
@@ -180,7 +179,16 @@ def show_answers(talk: Talk, text: str, screen: "Screen") -> None:
     from luthier.cli.output import show, show_part
 
     is_one = len(talk.models) == 1
-    answers = talk.ask(text, show_part if is_one else lambda part: None)
+    pieces = 0
+
+    def count(part: str) -> None:
+        """Two answers stand beside each other, so both must be whole first; that they come is seen."""
+        nonlocal pieces
+        pieces += 1
+        screen.progress("answering", pieces, talk.most_new_tokens * len(talk.models), "tokens at most")
+
+    answers = talk.ask(text, show_part if is_one else count)
+    screen.close()
     show("" if is_one else side_by_side(answers, width=shutil.get_terminal_size().columns))
     for answer in answers:
         if answer.finish == "length":

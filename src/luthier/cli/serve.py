@@ -95,7 +95,6 @@ def serve(
     from luthier.serve.fit import fitted
     from luthier.serve.stage import serve as serve_stage
 
-    screen.say(f"loading {target}")
     with fitted(resolved.recipe.serve, target=target) as house:
         serve_stage(
             resolved.recipe,

@@ -33,6 +33,7 @@ def serve(
     refuse_open_bind(settings, has_keys=fittings.has_keys, command=f"luthier serve {target}")
     engine = make_engine(served, recipe, listener)
     listening: socket.socket = bind(settings)
+    listener.say(f"loading {target}")
     run_server(
         engine,
         settings,

@@ -81,6 +81,7 @@ class OwnModel:
 
     def __init__(self, target: str, recipe: Recipe, listener: Listener, *, base: str | None = None) -> None:
         served = find_served(target, recipe.serve, base=base)
+        listener.say(f"loading {target}")
         self._settings = ServerSettings.of(recipe.serve)
         self._engine = make_engine(served, recipe, listener)
         self._runner = asyncio.Runner()
