@@ -35,4 +35,4 @@ def test_the_server_keeps_to_its_own_description(start: Start) -> None:
             timeout=300,
         )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert "5 passed" in done.stdout
+    assert "6 passed" in done.stdout

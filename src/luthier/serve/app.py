@@ -18,6 +18,7 @@ from luthier.serve.openapi import describe
 from luthier.serve.queue import Queue
 from luthier.serve.refusal import Refusal
 from luthier.serve.settings import ServerSettings
+from luthier.serve.tokenize import Tokenizer
 
 
 class Drain:
@@ -37,6 +38,7 @@ def make_app(engine: Engine, settings: ServerSettings, fittings: Fittings, drain
     routes = [
         Route("/v1/chat/completions", lambda request: Exchange(works, "chat"), methods=["POST"]),
         Route("/v1/completions", lambda request: Exchange(works, "completion"), methods=["POST"]),
+        Route("/tokenize", Tokenizer(works).answer, methods=["POST"]),
         Route("/v1/models", pages.models),
         Route("/v1/models/{name:path}", pages.model),
         Route("/health", pages.health),

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from luthier.serve.api import ChatRequest, CompletionRequest
+from luthier.serve.tokenize import TokenizeRequest
 
 REFUSALS = {
     "400": "The request cannot be understood, or asks for what cannot be given.",
@@ -58,6 +59,19 @@ ANSWER: dict[str, Any] = {
         "usage": USAGE,
     },
 }
+TOKENS: dict[str, Any] = {
+    "application/json": {
+        "schema": {
+            "type": "object",
+            "required": ["count", "max_model_len", "tokens"],
+            "properties": {
+                "count": {"type": "integer", "minimum": 1},
+                "max_model_len": {"type": "integer"},
+                "tokens": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+            },
+        }
+    }
+}
 MODEL: dict[str, Any] = {
     "type": "object",
     "required": ["id", "object", "created", "owned_by"],
@@ -77,9 +91,9 @@ MODELS: dict[str, Any] = {
 
 def describe(models: Sequence[str], *, has_keys: bool) -> dict[str, Any]:
     """The description as one JSON object, with the models that are served as the names that a request may have."""
-    shapes = [(ChatRequest, "validation"), (CompletionRequest, "validation")]
+    shapes = [(shape, "validation") for shape in (ChatRequest, CompletionRequest, TokenizeRequest)]
     _, definitions = models_json_schema(shapes, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
-    for shape in ("ChatRequest", "CompletionRequest"):
+    for shape in ("ChatRequest", "CompletionRequest", "TokenizeRequest"):
         definitions["$defs"][shape]["properties"]["model"] |= {"enum": list(models)}
     components: dict[str, Any] = {"schemas": definitions["$defs"] | {"Error": ERROR}}
     document: dict[str, Any] = {
@@ -88,6 +102,7 @@ def describe(models: Sequence[str], *, has_keys: bool) -> dict[str, Any]:
         "paths": {
             "/v1/chat/completions": {"post": _post("ChatRequest", "Answer a conversation.")},
             "/v1/completions": {"post": _post("CompletionRequest", "Complete a prompt.")},
+            "/tokenize": {"post": _post("TokenizeRequest", "The ids of a prompt.", TOKENS)},
             "/v1/models": {"get": _get("The models that are served.", MODELS)},
             "/health": {"get": _get("Whether the server lives.", {"type": "object"})},
             "/ready": {"get": _get("Whether it would answer now.", {"type": "object"})},
@@ -100,9 +115,11 @@ def describe(models: Sequence[str], *, has_keys: bool) -> dict[str, Any]:
     return document
 
 
-def _post(shape: str, summary: str) -> dict[str, Any]:
+ANSWERS: dict[str, Any] = {"application/json": {"schema": ANSWER}, "text/event-stream": {}}
+
+
+def _post(shape: str, summary: str, answers: dict[str, Any] = ANSWERS) -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
-    answers = {"application/json": {"schema": ANSWER}, "text/event-stream": {}}
     return {
         "summary": summary,
         "requestBody": {"required": True, "content": content},

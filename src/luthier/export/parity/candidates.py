@@ -28,7 +28,8 @@ LEAST_REST = 1e-6
 class Told:
     """What a server tells of one next token: the one that it took, and the likeliest."""
 
-    taken: int | None
+    taken: tuple[int, ...]
+    """Several where they are spelt alike, such as the pieces of one sign; none if the spelling is unknown."""
     logprobs: dict[int, float]
     """By id; a spelling that two tokens share is in the rest."""
 
@@ -45,18 +46,18 @@ class Compared:
 
 
 class Spellings:
-    """Which token a spelling is."""
+    """Which tokens a spelling may be."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
         backend = tokenizer.backend_tokenizer
         spelt = backend.decode_batch([[token] for token in range(vocabulary)], skip_special_tokens=False)
-        self._tokens: dict[str, int | None] = {}
+        self._tokens: dict[str, list[int]] = {}
         for token, text in enumerate(spelt):
-            self._tokens[text] = None if text in self._tokens else token
+            self._tokens.setdefault(text, []).append(token)
 
-    def find(self, text: str) -> int | None:
-        """The one token of this spelling; None if there is none or several."""
-        return self._tokens.get(text)
+    def find(self, text: str) -> tuple[int, ...]:
+        """All tokens that are spelt like this."""
+        return tuple(self._tokens.get(text, ()))
 
 
 def read_told(choice: dict[str, Any], spellings: Spellings) -> list[Told]:
@@ -87,7 +88,7 @@ def read_told(choice: dict[str, Any], spellings: Spellings) -> list[Told]:
 def compare_told(logits_V: Logits, told: Told, following: int | None) -> Compared:
     """The reference's logits at a position beside what a server tells; `following` is the row's own next token, if it has one."""
     ours_V = log_softmax(logits_V.astype(np.float64))
-    ids = [token for token in told.logprobs if token < len(ours_V)]
+    ids = [token for token in told.logprobs if 0 <= token < len(ours_V)]
     ours_C = np.exp(ours_V[ids])
     theirs_C = np.exp(np.array([told.logprobs[token] for token in ids], dtype=np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -97,26 +98,27 @@ def compare_told(logits_V: Logits, told: Told, following: int | None) -> Compare
     losses = None
     if following is not None and following in told.logprobs and following < len(ours_V):
         losses = -float(ours_V[following]), -told.logprobs[following]
-    return Compared(max(0.0, kl), told.taken == int(logits_V.argmax()), len(ids), losses)
+    return Compared(max(0.0, kl), int(logits_V.argmax()) in told.taken, len(ids), losses)
 
 
-def _token(fact: dict[str, Any], spellings: Spellings) -> int | None:
+def _token(fact: dict[str, Any], spellings: Spellings) -> tuple[int, ...]:
     id = fact.get("id")
-    return id if isinstance(id, int) else _named(fact["token"], spellings)
+    return (id,) if isinstance(id, int) else _named(fact["token"], spellings)
 
 
-def _named(text: str, spellings: Spellings) -> int | None:
+def _named(text: str, spellings: Spellings) -> tuple[int, ...]:
     number = text.removeprefix(ID_MARK)
     if number != text and number.isdecimal():
-        return int(number)
+        return (int(number),)
     return spellings.find(text)
 
 
 def _known(pairs: Any) -> dict[int, float]:
+    """Of candidates by what they may be: those that can be but one token."""
     found: dict[int, float] = {}
-    for token, logprob in pairs:
+    for tokens, logprob in pairs:
         if not isinstance(logprob, int | float) or not logprob <= 1e-3:
             raise ValueError(f"{logprob} is no log probability")
-        if token is not None and logprob > LEAST_LOGPROB:
-            found[token] = float(logprob)
+        if len(tokens) == 1 and logprob > LEAST_LOGPROB:
+            found[tokens[0]] = float(logprob)
     return found

@@ -272,7 +272,7 @@ def _compare_answer(
         following = row.ids[position + 1] if position + 1 < len(row.ids) else None
         where = name_place(origin, row.ids, position, talk.case.tokenizer)
         tally.add(compare_told(logits_TV[place], each, following), f"{where}, of the answer")
-        if each.taken is None or each.taken != following:
+        if following not in each.taken:
             return
 
 
