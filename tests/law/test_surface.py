@@ -50,6 +50,7 @@ SURFACE: dict[str, set[str]] = {
     "recipe show": COMMON | {"--changed"},
     "recipe schema": COMMON,
     "export gguf": COMMON | {"--run", "--quant", "--imatrix", "--adapter", "--base", "--again", "--dry-run"},
+    "export ollama": COMMON | {"--run", "--quant", "--name", "--system", "--overwrite", "--dry-run"},
     "env make": COMMON | {"--again"},
     "explain": COMMON,
     "doctor": COMMON,

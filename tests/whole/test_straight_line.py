@@ -153,6 +153,7 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
         "audit verify": ("audit.jsonl",),
         "env make": ("gguf",),
         "export gguf": ("--run", run, "--quant", "F16", "export.gguf.answers=2"),
+        "export ollama": ("--run", run, "--quant", "F16", "export.gguf.answers=2"),
         "verify": ("--against", run),
         "explain": ("lr",),
         "doctor": (),
@@ -167,7 +168,7 @@ PUBLISH = (
     "publish.base_licence=mit",
     "publish.data_licences=[mit]",
 )
-WITH_LLAMA_CPP = ("env make", "export gguf")
+WITH_LLAMA_CPP = ("env make", "export gguf", "export ollama")
 PROMPT = "Say otherwise: {{ prompt }}"
 SYNTH = (
     "--seeds",

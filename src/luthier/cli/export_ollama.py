@@ -58,16 +58,14 @@ def ollama(
     with listen_for_stop(StopFlag()) as stop:
         from luthier.export.gguf.plan import needs_merge
         from luthier.export.gguf.stage import export_gguf
-        from luthier.export.ollama.stage import check_name, choose_type, export_ollama
+        from luthier.export.ollama.stage import check_name, choose_file, export_ollama
         from luthier.export.stage import merge
 
         check_name(name)
-        type = (
-            quant.upper()
-            if quant
-            else choose_type(recipe_of_run(chosen, recipe_name, overrides).recipe, chosen)
-        )
-        recipe = recipe_of_run(chosen, recipe_name, [*overrides, f"export.gguf.types=[{type}]"]).recipe
+        recipe = recipe_of_run(chosen, recipe_name, overrides).recipe
+        type, weighs = (quant.upper(), recipe.export.gguf.imatrix) if quant else choose_file(recipe, chosen)
+        wanted = [f"export.gguf.types=[{type}]", f"export.gguf.imatrix={str(weighs).lower()}"]
+        recipe = recipe_of_run(chosen, recipe_name, [*overrides, *wanted]).recipe
         if not dry_run:
             if needs_merge(recipe, chosen):
                 screen.say("The run has no merged model of these inputs yet: merging first")
@@ -98,10 +96,16 @@ def ollama(
 
 def warnings(made: "Made") -> list[str]:
     """What Ollama does otherwise than the run, though the template is right."""
-    report, said = made.report, []
+    report = made.report
+    said = []
+    if report.style == "single prompts":
+        said.append(
+            "The run was trained on single prompts: each question is asked by itself, without history or system text."
+        )
     reasons = {
         "neighbours": "Ollama joins neighbours of one role into one message before the template sees them",
-        "tools": "the template for Ollama has no tools, and Ollama refuses requests with tools",
+        "tools": f"Ollama will refuse requests with tools: {report.without_tools}",
+        "other_tools": f"Ollama sorts the fields of tools and calls. {report.other_tools}",
         "roles": "Ollama knows no other roles than system, user, assistant and tool",
     }
     for reason, count in report.prompts_left_out.items():
@@ -121,19 +125,25 @@ def warnings(made: "Made") -> list[str]:
 def commands(made: "Made") -> dict[str, list[str]]:
     """For each program what to type, or to do."""
     report = made.report
-    gguf, context = shown(Path(report.gguf)), int(report.parameters["num_ctx"])
-    jinja = "--jinja " if report.style.startswith("the run's chat template") else ""
-    return {
-        "Ollama": [
-            f"ollama create {report.name} -f {shown(made.path)}",
-            f"ollama run {report.name}",
-        ],
+    gguf, name = shown(Path(report.gguf)), Path(report.gguf).name
+    server = f"llama-server -m {gguf} -c {int(report.parameters['num_ctx'])}"
+    listed = {
+        "Ollama": [f"ollama create {report.name} -f {shown(made.path)}", f"ollama run {report.name}"],
         "Open WebUI": [
             "docker run -d -p 127.0.0.1:3000:8080 --add-host=host.docker.internal:host-gateway "
             "-v open-webui:/app/backend/data ghcr.io/open-webui/open-webui:main"
         ],
-        "llama.cpp": [f"llama-server {jinja}-m {gguf} -c {context}"],
-        "LM Studio": [f"lms import {gguf}"],
+    }
+    if not report.style.startswith("the run's chat template"):
+        # The others would ask by the chat template that came with the base, which this run was not trained on.
+        question = '{"prompt": "QUESTION\\n", "temperature": 0}'
+        return {**listed, "llama.cpp": [server, f"curl http://127.0.0.1:8080/completion -d '{question}'"]}
+    return {
+        **listed,
+        "llama.cpp": [f"{server} --jinja"],
+        "LM Studio": [f"lms import --copy {gguf}"],
+        "Jan": [f"Settings > Model Providers > Llama.cpp > Import: {gguf}"],
+        "text-generation-webui": [f"cp {gguf} user_data/models/ && ./start_linux.sh --model {name}"],
     }
 
 
@@ -166,5 +176,5 @@ def made_text(run: "RunDir", made: "Made") -> str:
         "next",
     ]
     for program, typed in commands(made).items():
-        lines += [f"  {program if not place else '':<12}{line}" for place, line in enumerate(typed)]
+        lines += [f"  {program if not place else '':<23}{line}" for place, line in enumerate(typed)]
     return "\n".join(lines)

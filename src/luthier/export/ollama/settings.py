@@ -16,7 +16,7 @@ from luthier.knowledge.hostile_json import read_object
 from luthier.text.tokenizer import stop_ids
 
 USUAL_CONTEXT = 4096
-"""Ollama's own default of today (docs/faq.md)."""
+"""Ollama's own default of today below 24 GiB of GPU memory (docs/context-length.mdx)."""
 GREEDY = {"temperature": 0.0, "top_k": 0.0, "top_p": 1.0, "min_p": 0.0, "repeat_penalty": 1.0}
 # Transformers' defaults where sampling is on and a value is not given (GenerationConfig, 5.17).
 SAMPLED = {"temperature": 1.0, "top_k": 50.0, "top_p": 1.0, "min_p": 0.0, "repeat_penalty": 1.0}

@@ -1,6 +1,7 @@
 """Write a Modelfile beside a run's GGUF file, with the run's template, ends and sampling; it is kept only if it asks as the run does."""
 
 import hashlib
+import json
 import re
 import time
 from contextlib import ExitStack
@@ -17,11 +18,12 @@ from luthier.export.ollama.modelfile import Modelfile
 from luthier.export.ollama.proof import Proof, prove_ids, prove_texts
 from luthier.export.ollama.settings import as_parameters, end_texts, parameters_of, read_generation
 from luthier.export.stage import work_folder
-from luthier.floor.errors import DataError, UsageError
-from luthier.floor.files import disk_faults, sha256_of, write_text
+from luthier.floor.errors import DataError, GateError, UsageError
+from luthier.floor.files import sha256_of, write_text
 from luthier.floor.log import Listener, Silent
 from luthier.floor.rundir import RunDir, lock_run
 from luthier.floor.stop import StopFlag
+from luthier.knowledge.gguf_types import GGUF_TYPES
 from luthier.knowledge.licences import LICENCES, licence_of_base
 from luthier.llamacpp import process
 from luthier.llamacpp.tasks import Measure
@@ -52,12 +54,15 @@ class Made:
     report: OllamaReport
 
 
-def choose_type(recipe: Recipe, run: RunDir) -> str:
-    """The type of GGUF file to take where none is named: the recipe's first, unless the run has files of other types alone."""
+def choose_file(recipe: Recipe, run: RunDir) -> tuple[str, bool]:
+    """The type of GGUF file to take where none is named, and whether its columns are weighed: what the recipe asks for first, unless the
+    run has other files alone."""
     path = run.report(GGUF)
-    there = [file.type for file in GgufReport.read(path).files] if path.is_file() else []
-    first = recipe.export.gguf.types[0]
-    return first if first in there or not there else there[0]
+    there = GgufReport.read(path).files if path.is_file() else ()
+    wanted = (recipe.export.gguf.types[0], recipe.export.gguf.imatrix)
+    found = [(file.type, file.importance is not None) for file in there]
+    alike = [each for each in found if each[0] == wanted[0]]
+    return wanted if wanted in found or not found else (*alike, *found)[0]
 
 
 def check_name(name: str | None) -> None:
@@ -94,11 +99,14 @@ def export_ollama(
     if not overwrite and not dry_run:
         _refuse_changed(path, run)
     with lock_run(run), work_folder(run.path / STAGE) as work:
-        if not dry_run:
-            with disk_faults(path):
+        try:
+            dialect, proof = _prove(plan, file, work, listener, stop)
+        except GateError:
+            # An older Modelfile beside this file would ask wrongly as well.
+            if not dry_run:
                 path.unlink(missing_ok=True)
                 run.report(STAGE).unlink(missing_ok=True)
-        dialect, proof = _prove(plan, file, work, listener, stop)
+            raise
         made = _make(plan, file, dialect, proof, name=name or _model_name(plan), system=system, begun=begun)
         if not dry_run:
             write_text(made.path, made.text)
@@ -108,7 +116,8 @@ def export_ollama(
 
 def _file(plan: Plan) -> GgufFile:
     wanted = plan.recipe.export.gguf.types[0]
-    found = next((file for file in plan.kept if file.type == wanted), None)
+    name = plan.path(GGUF_TYPES[wanted]).name
+    found = next((file for file in plan.kept if Path(file.path).name == name), None)
     if found is None:
         raise UsageError(
             "run-unfinished",
@@ -124,7 +133,11 @@ def _refuse_changed(path: Path, run: RunDir) -> None:
     if not path.is_file():
         return
     report = run.report(STAGE)
-    if report.is_file() and OllamaReport.read(report).modelfile_sha256 == sha256_of(path):
+    try:
+        known = json.loads(report.read_bytes()).get("modelfile_sha256") if report.is_file() else None
+    except (ValueError, AttributeError):  # cut off, or no report of ours
+        known = None
+    if known == sha256_of(path):
         return
     raise UsageError(
         "usage",
