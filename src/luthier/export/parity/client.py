@@ -98,7 +98,7 @@ class Client:
     def _ask(self, method: str, path: str, body: Json | None) -> Any:
         try:
             with self._client.stream(method, f"{self.root}{path}", json=body) as response:
-                page = b""
+                page = bytearray()
                 for part in response.iter_bytes():
                     page += part
                     if len(page) > LARGEST_PAGE:
