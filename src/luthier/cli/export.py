@@ -148,7 +148,8 @@ def exported_text(run: "RunDir", report: "GgufReport") -> str:
     from luthier.cli.output import table
     from luthier.floor.units import format_bytes, format_duration
 
-    rows = [("type", "size", "mean KL", "allowed", "same first", "perplexity", "same answers")]
+    metric = report.gate_metric if report.gate_metric in report.files[0].metrics else "exact_match"
+    rows = [("type", "size", "mean KL", "allowed", "same first", "perplexity", "same answers", metric)]
     rows += [
         (
             shown_type(file),
@@ -158,6 +159,7 @@ def exported_text(run: "RunDir", report: "GgufReport") -> str:
             f"{file.top1_agreement:.1%}",
             f"{file.perplexity_before:.3f} -> {file.perplexity_after:.3f}",
             "-" if file.same_answer_share is None else f"{file.same_answer_share:.0%}",
+            metric_change(file, metric),
         )
         for file in report.files
     ]
@@ -174,6 +176,12 @@ def exported_text(run: "RunDir", report: "GgufReport") -> str:
             f"run     {shown_path(run)}",
         ]
     )
+
+
+def metric_change(file: "GgufFile", name: str) -> str:
+    """A metric of the greedy answers: the merged model's, and the file's."""
+    found = file.metrics.get(name)
+    return "-" if found is None else f"{found.before:.3f} -> {found.after:.3f}"
 
 
 export.command("ollama", short_help="A Modelfile for Ollama, its template proven.")(ollama)

@@ -68,4 +68,6 @@ class GgufReport(Report):
     rows_checked: int
     llama_cpp: str
     """The version that loaded the files."""
+    gate_metric: str = "exact_match"
+    """The metric of the greedy answers that is shown first."""
     files: tuple[GgufFile, ...]

@@ -237,6 +237,7 @@ def _write_report(plan: Plan, truth: Truth, *, seconds: float) -> GgufReport:
         is_normalizing=vocabulary.is_normalizing,
         rows_checked=len(truth.rows),
         llama_cpp=abi.VERSION,
+        gate_metric=plan.recipe.evaluate.gate_metric,
         files=plan.kept,
     )
     return report.write(plan.folder / "report.json")
