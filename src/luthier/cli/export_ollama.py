@@ -8,8 +8,11 @@ import typer
 from luthier.cli.options import AsJson, RunName, Words
 
 if TYPE_CHECKING:
+    from luthier.cli.screen import Screen
+    from luthier.config.recipe import Recipe
     from luthier.export.ollama.stage import Made
     from luthier.floor.rundir import RunDir
+    from luthier.floor.stop import StopFlag
 
 Type = Annotated[
     str | None,
@@ -56,10 +59,7 @@ def ollama(
     recipe_name, overrides = split_words(words)
     chosen = finished_run(run, screen)
     with listen_for_stop(StopFlag()) as stop:
-        from luthier.export.gguf.plan import needs_merge
-        from luthier.export.gguf.stage import export_gguf
         from luthier.export.ollama.stage import check_name, choose_file, export_ollama
-        from luthier.export.stage import merge
 
         check_name(name)
         recipe = recipe_of_run(chosen, recipe_name, overrides).recipe
@@ -67,20 +67,9 @@ def ollama(
         wanted = [f"export.gguf.types=[{type}]", f"export.gguf.imatrix={str(weighs).lower()}"]
         recipe = recipe_of_run(chosen, recipe_name, [*overrides, *wanted]).recipe
         if not dry_run:
-            if needs_merge(recipe, chosen):
-                screen.say("The run has no merged model of these inputs yet: merging first")
-                merge(recipe, chosen, listener=screen, stop=stop)
-            export_gguf(recipe, chosen, listener=screen, stop=stop)
-        made = export_ollama(
-            recipe,
-            chosen,
-            name=name,
-            system=system,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            listener=screen,
-            stop=stop,
-        )
+            _make_file(recipe, chosen, screen, stop)
+        options = {"name": name, "system": system, "overwrite": overwrite, "dry_run": dry_run}
+        made = export_ollama(recipe, chosen, **options, listener=screen, stop=stop)  # type: ignore[arg-type]
     for warning in warnings(made):
         screen.warn(warning)
     if as_json:
@@ -92,6 +81,24 @@ def ollama(
         }
         return show_json({**facts, **made.report.model_dump(mode="json")})
     return show(made.text.rstrip("\n") if dry_run else made_text(chosen, made))
+
+
+def made_facts(run: "RunDir", made: "Made", *, written: bool) -> dict[str, object]:
+    """The same for programs."""
+    facts = {"run": str(run.path), "written": written, "text": made.text, "commands": commands(made)}
+    return {**facts, **made.report.model_dump(mode="json")}
+
+
+def _make_file(recipe: "Recipe", run: "RunDir", screen: "Screen", stop: "StopFlag") -> None:
+    """Merge the run and write its GGUF file, where that is not done yet."""
+    from luthier.export.gguf.plan import needs_merge
+    from luthier.export.gguf.stage import export_gguf
+    from luthier.export.stage import merge
+
+    if needs_merge(recipe, run):
+        screen.say("The run has no merged model of these inputs yet: merging first")
+        merge(recipe, run, listener=screen, stop=stop)
+    export_gguf(recipe, run, listener=screen, stop=stop)
 
 
 def warnings(made: "Made") -> list[str]:

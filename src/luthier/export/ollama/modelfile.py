@@ -4,10 +4,11 @@ Written after docs/modelfile.md and parser/parser.go of github.com/ollama/ollama
 printable and ends a text at quotation marks before white space, so each file is read back here before it is kept.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+STOP = "stop"
 QUOTES = '"""'
 INSTRUCTIONS = frozenset({"FROM", "TEMPLATE", "PARAMETER", "SYSTEM", "LICENSE"})
 SPACES, NEWLINES = " \t", "\r\n"
@@ -39,6 +40,16 @@ class Modelfile:
         listed += [Instruction(f"PARAMETER {name}", value) for name, value in self.parameters]
         listed += [Instruction("SYSTEM", self.system)] if self.system else []
         return listed + ([Instruction("LICENSE", self.licence)] if self.licence else [])
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The texts at which answers end."""
+        return tuple(value for name, value in self.parameters if name == STOP)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """All other parameters."""
+        return {name: float(value) for name, value in self.parameters if name != STOP}
 
     def text(self) -> str:
         """The file. Raises ValueError if Ollama would read something else in it."""
@@ -113,8 +124,3 @@ def _unquoted(value: str) -> str | None:
             closes = len(value) >= 2 * len(marks) and value.endswith(marks)
             return value[len(marks) : -len(marks)] if closes else None
     return value
-
-
-def stops_of(parameters: Sequence[tuple[str, str]]) -> list[str]:
-    """The texts at which answers end."""
-    return [value for name, value in parameters if name == "stop"]

@@ -204,19 +204,17 @@ def _make(
             where="--system",
             fix="Leave --system out, or say it in the question.",
         )
-    folder = plan.source.architecture.folder
-    generation = read_generation(folder)
+    generation = read_generation(plan.source.architecture.folder)
     stops = end_texts(plan.tokenizer, generation, answer_end=proof.answer_end)
     context = int(plan.facts.config.get("max_position_embeddings") or 2**31)
     parameters = parameters_of(plan.recipe, generation, context_tokens=context)
-    licence = _licence(plan)
     path = Path(file.path).with_name(MODELFILE)
     modelfile = Modelfile(
         source=f"./{Path(file.path).name}",
         template=dialect.go,
         parameters=as_parameters(stops, parameters),
         system=system,
-        licence=licence,
+        licence=_licence(plan),
         comments=_comments(plan, dialect, generation, name),
     )
     try:
@@ -225,7 +223,21 @@ def _make(
         raise UsageError(
             "usage", str(fault), where=str(path), fix="Leave such signs out of --system."
         ) from fault
-    report = OllamaReport(
+    return Made(path, text, _report(path, modelfile, file, dialect, proof, name=name, begun=begun))
+
+
+def _report(
+    path: Path,
+    modelfile: Modelfile,
+    file: GgufFile,
+    dialect: Dialect,
+    proof: Proof,
+    *,
+    name: str,
+    begun: float,
+) -> OllamaReport:
+    text = modelfile.text()
+    return OllamaReport(
         inputs_hash=hashlib.sha256(f"{file.sha256}\n{text}".encode()).hexdigest(),
         seconds=time.monotonic() - begun,
         provenance=gather_provenance(),
@@ -235,10 +247,10 @@ def _make(
         gguf=file.path,
         type=file.type,
         style=dialect.name,
-        stops=stops,
-        parameters=parameters,
-        system=bool(system),
-        licence=licence,
+        stops=modelfile.stops,
+        parameters=modelfile.numbers,
+        system=bool(modelfile.system),
+        licence=modelfile.licence,
         conversations_checked=proof.conversations,
         rows_checked=proof.rows,
         prompts_checked=proof.prompts,
@@ -249,7 +261,6 @@ def _make(
         other_tools=proof.other_tools,
         writes_day=dialect.writes_day,
     )
-    return Made(path, text, report)
 
 
 def _comments(plan: Plan, dialect: Dialect, generation: dict[str, object], name: str) -> tuple[str, ...]:
