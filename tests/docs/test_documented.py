@@ -47,11 +47,12 @@ from luthier.reports.survey import (
 )
 from luthier.reports.synth import SynthPlan, SynthReport
 from luthier.reports.train import TrainReport
+from luthier.reports.verify import Link, TokenCheck, VerifyReport
 from tests.docs.pages import ROOT, CommandLine, command_lines, links, page, pages, spans, table_rows
 
 EXIT_CODES = "docs/reference/exit-codes.md"
 TABLE_HEAD = "| word | exit code | meaning |\n| --- | --- | --- |\n"
-SETTING = re.compile(r"(model|data|method|train|evaluate|merge|serve|publish)(\.[a-z][a-z_0-9]*)+")
+SETTING = re.compile(r"(model|data|method|train|evaluate|merge|verify|serve|publish)(\.[a-z][a-z_0-9]*)+")
 FILE_ENDINGS = (".jsonl", ".yaml", ".md", ".py", ".json")
 OVERRIDE = re.compile(r"[~+]{0,2}[a-z][a-z_0-9.]*=\S+")
 REPORTS = (
@@ -97,6 +98,9 @@ REPORTS = (
     RoleShare,
     SourceShare,
     SplitShare,
+    VerifyReport,
+    TokenCheck,
+    Link,
 )
 # Words that stand for whatever the reader has there.
 # The last one is wrong on purpose: the README shows what becomes of it.

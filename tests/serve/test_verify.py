@@ -70,7 +70,7 @@ def test_a_server_with_another_model_is_found(run: RunDir, server: Running) -> N
     assert "error[gate-parity]" in done.err
     assert "mean KL divergence" in done.json["problems"][0]
     shown = luthier(run.path.parent, "verify", "--against", str(run.path))
-    assert (shown.code, "tuned -> server  failed" in shown.out) == (1, True), shown.out
+    assert (shown.code, "tuned -> server, verified  failed" in shown.out) == (1, True), shown.out
 
 
 def test_what_is_no_server_ends_at_once_with_its_reason(run: RunDir, server: Running) -> None:

@@ -163,7 +163,7 @@ def tokens_text(report: "VerifyReport") -> str:
     """How many prompts are read as the model was trained to read them, who told, and of which shapes."""
     tokens = report.tokens
     if tokens.told == "nothing":
-        return "the server tells nothing of what it reads"
+        return "nothing is told of what is read"
     total = tokens.prompts + tokens.texts
     same = "the same ids" if tokens.told == "ids" else "as many tokens"
     shapes = ", ".join(f"{name} {count:,}" for name, count in tokens.shapes.items())
@@ -192,8 +192,8 @@ def _figures(report: "VerifyReport") -> list[str]:
         )
     if report.same_answer_share is not None:
         lines.append(
-            f"answers     {report.same_answer_share:.0%} of {report.answers_checked:,} is the same from the start, "
-            f"in {report.answers_in}"
+            f"answers     {report.same_answer_share:.0%} of the {report.answers_in} of {report.answers_checked:,} greedy answers "
+            "are the same from their start"
         )
     if report.metrics:
         changes = [
@@ -250,7 +250,7 @@ def _chain_row(link: "Link") -> tuple[str, ...]:
     has_logits, has_perplexity = link.tokens_checked > 0, link.perplexity_before == link.perplexity_before
     found = link.metrics.get(link.gate_metric)
     return (
-        f"{link.source} -> {link.target}",
+        f"{link.source} -> {link.target}{', verified' if link.is_verified else ''}",
         link.state,
         f"{link.mean_kl:.2e}" if has_logits else "-",
         f"{link.allowed_kl:g}" if link.allowed_kl is not None else "exact",

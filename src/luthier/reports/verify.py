@@ -82,6 +82,8 @@ class Link(BaseModel):
     """What was right: `adapter`, `merged`, `tuned`, `whole` or `trained`."""
     target: str
     """`merged`, the type of a GGUF file, `model`, `adapter` or `server`."""
+    is_verified: bool = False
+    """By `luthier verify`; else by the command that made it."""
     name: str
     report: str
     state: str

@@ -130,6 +130,7 @@ def _verified(run: RunDir, listener: Listener) -> Iterator[Link]:
         yield Link(
             source=report.reference,
             target=report.type or report.kind,
+            is_verified=True,
             name=report.subject,
             report=str(path),
             state=_state_of_verified(report, listener),

@@ -101,7 +101,8 @@ def _written_prompts(
 ) -> tuple[list[tuple[Asked, str]], list[TokenFault]]:
     """The prompts as llama.cpp's server writes them: conversations by the template that the file brings."""
     if case.rows.template != "chat" or not asked:
-        return [(each, each.text) for each in asked if each.text], []
+        # Conversations in the guide's tags no program writes by itself: whoever asks writes them out.
+        return [(each, each.text or str(case.tokenizer.decode(list(each.ids)))) for each in asked], []
     if not measured.chat_template:
         what = "the rows are conversations, and the file brings no chat template"
         return [], [TokenFault(asked[0].row.origin, what)]

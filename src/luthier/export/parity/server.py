@@ -165,7 +165,7 @@ def _by_prefixes(talk: Conversation, notes: dict[str, None]) -> Likeness | None:
     """Log probabilities after tokens of the held-out rows; None if the server takes no ids or tells none."""
     places = list(_places(talk.case))
     tally, silent = Tally(), 0
-    candidates = _accepted(talk, places[0][1].ids[: places[0][2] + 1])
+    candidates = _accepted(talk, places[0][1].ids[: places[0][2] + 1]) if places else None
     if candidates is None:
         return None
     for number, (origin, row, position, logits_V) in enumerate(places):
@@ -228,6 +228,8 @@ def _answers(
     for number, (row, ids) in enumerate(zip(questions, case.truth.prompts, strict=True)):
         talk.step("answers of the server", number, len(questions))
         answer = _ask(talk, by_row.get(id(row)), ids, wants_facts=wants_facts)
+        if isinstance(answer, Refused) and id(row) not in by_row:
+            return [], [], tally  # it takes no ids, and nobody knows the texts of these rows
         if isinstance(answer, Refused):
             refused.append(TokenFault(row.origin, f"the server refuses the question: {answer.why}"))
             answers.append("")
