@@ -56,7 +56,10 @@ class Modelfile:
         lines = [f"# {comment}" for comment in self.comments]
         lines += [f"{name} {_quoted(value)}" for name, value in self.instructions]
         text = "\n".join(lines) + "\n"
-        found = list(read(text))
+        try:
+            found = list(read(text))
+        except ValueError as fault:
+            raise ValueError(f"Ollama would not read the file: {fault}") from fault
         for wanted, read_back in zip(self.instructions, found, strict=False):
             if wanted != read_back:
                 raise ValueError(
