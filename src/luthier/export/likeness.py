@@ -62,20 +62,6 @@ def perplexity(losses: Sequence[float]) -> float:
     return math.exp(min(700.0, sum(losses) / len(losses))) if losses else math.nan
 
 
-def same_share(
-    ours: Sequence[Sequence[int]] | Sequence[str], theirs: Sequence[Sequence[int]] | Sequence[str]
-) -> float | None:
-    """The share of the longer answers that both begin with, in tokens or characters; None of no answers."""
-    shared = total = 0
-    for first, second in zip(ours, theirs, strict=True):
-        total += max(len(first), len(second))
-        for left, right in zip(first, second, strict=False):
-            if left != right:
-                break
-            shared += 1
-    return shared / total if total else None
-
-
 def first_difference(ours: Sequence[int], theirs: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> str:
     """Where two lists of ids part, in words."""
     pairs = zip(ours, theirs, strict=False)

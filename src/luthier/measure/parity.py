@@ -6,7 +6,7 @@ of small divergences over many tokens drowns in float32.
 Axes: T positions, V vocabulary.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,20 @@ def log_softmax(logits_TV: FloatArray) -> FloatArray:
     shifted: FloatArray = logits_TV - logits_TV.max(axis=-1, keepdims=True)
     with np.errstate(divide="ignore"):
         return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def same_share(
+    ours: Sequence[Sequence[int]] | Sequence[str], theirs: Sequence[Sequence[int]] | Sequence[str]
+) -> float | None:
+    """The share of the longer answers that both begin with, in tokens or characters; None of no answers."""
+    shared = total = 0
+    for first, second in zip(ours, theirs, strict=True):
+        total += max(len(first), len(second))
+        for left, right in zip(first, second, strict=False):
+            if left != right:
+                break
+            shared += 1
+    return shared / total if total else None
 
 
 def _compare_chunk(first_TV: FloatArray, second_TV: FloatArray) -> LogitDifference:

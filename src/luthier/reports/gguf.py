@@ -48,11 +48,11 @@ class GgufFile(BaseModel):
     """Of the held-out rows: by the merged model, and by the file."""
     answers_checked: int
     same_answer_share: float | None
-    """How much of the greedy answers is the same from their start; None without questions."""
+    """How much of the first 48 tokens of the greedy answers is the same from their start; None without questions."""
     stop_ids: tuple[int, ...]
     """The tokens at which llama.cpp ends an answer; all at which the run ends one are among them."""
     metrics: dict[str, MetricChange] = {}
-    """Of the greedy answers, which are cut at 48 tokens: the merged model's, and the file's."""
+    """Of the greedy answers: the merged model's, and the file's."""
 
 
 class GgufReport(Report):

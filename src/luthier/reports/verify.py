@@ -60,9 +60,9 @@ class VerifyReport(Report):
     """Tokens that both perplexities are of: of a server, those among its candidates."""
     answers_checked: int
     same_answer_share: float | None
-    """How much of the greedy answers is the same from their start."""
+    """How much of the greedy answers is the same from their start: of their first 48 tokens, or of all characters of a server's."""
     answers_in: Literal["tokens", "characters"]
-    """What the share counts; a server tells characters."""
+    """What the share counts."""
     metrics: dict[str, MetricChange]
     gate_metric: str
     """The one of them that `verify.most_metric_loss` judges."""

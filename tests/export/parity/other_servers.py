@@ -125,7 +125,9 @@ class Other:
 
 
 @contextmanager
-def serving(answer: Callable[[str, Json | None], tuple[int, bytes]]) -> Iterator[str]:
+def serving(
+    answer: Callable[[str, Json | None], tuple[int, bytes]], *, retry_after: str = ""
+) -> Iterator[str]:
     """A server whose every answer is what a function makes of path and body."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -139,6 +141,8 @@ def serving(answer: Callable[[str, Json | None], tuple[int, bytes]]) -> Iterator
         def _send(self, status: int, page: bytes) -> None:
             self.send_response(status)
             self.send_header("content-length", str(len(page)))
+            if retry_after:
+                self.send_header("retry-after", retry_after)
             self.end_headers()
             self.wfile.write(page)
 

@@ -1,6 +1,7 @@
 """Files held against a run: those that are the run's model pass, each real fault is found, named and left where it lies."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from luthier.export.gguf.stage import export_gguf
 from luthier.export.parity.chain import read_chain
 from luthier.export.parity.stage import refusal, report_path, verify
-from luthier.floor.errors import LuthierError, ModelError, UsageError
+from luthier.floor.errors import Interrupted, LuthierError, ModelError, SavedAndStopped, UsageError
 from luthier.floor.files import sha256_of
+from luthier.floor.stop import StopFlag
 from luthier.reports.verify import VerifyReport
 from tests.export.gguf.test_stage import cut_short, enlarge_a_tensor
 from tests.export.gguf.writing import write
@@ -153,6 +155,16 @@ def test_folders_that_cannot_be_loaded_and_words_that_name_nothing_are_refused(
         with pytest.raises(kind):
             verify(asked, workshop.run, str(place))  # type: ignore[arg-type]
     assert (cut / "config.json").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_verification_that_is_stopped_leaves_nothing(number: int, workshop: Workshop) -> None:
+    stop = StopFlag()
+    stop.set(number)
+    before = sorted(workshop.run.stage("verify").glob("*"))
+    with pytest.raises((Interrupted, SavedAndStopped)):
+        verify(workshop.recipe, workshop.run, str(workshop.merged), stop=stop)
+    assert sorted(workshop.run.stage("verify").glob("*")) == before
 
 
 def test_the_chain_shows_every_link_and_tells_a_changed_file(

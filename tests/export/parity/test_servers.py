@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from luthier.export.parity.client import LARGEST_PAGE
+from luthier.export.parity.client import LARGEST_PAGE, Client
 from luthier.export.parity.stage import verify
-from luthier.floor.errors import EnvironmentFault
+from luthier.floor.errors import EnvironmentFault, UsageError
 from tests.export.parity.conftest import WITH_TOOLS, Workshop
 from tests.export.parity.other_servers import Json, Make, other_server, serving
 from tests.tiny import make_tiny_model
@@ -92,6 +92,38 @@ def test_a_server_that_answers_otherwise_is_no_api_and_no_crash(
     assert url in caught.value.what
 
 
+def test_a_busy_server_is_waited_for_as_it_asks() -> None:
+    statuses = iter([429, 503, 200])
+
+    def answer(path: str, body: Json | None) -> tuple[int, bytes]:
+        return next(statuses), LISTED
+
+    with serving(answer, retry_after="0") as url, Client(url, None) as client:
+        assert [each["id"] for each in client.models()] == ["m"]
+    with (
+        serving(lambda path, body: (429, b""), retry_after="999") as url,
+        Client(url, None) as client,
+        pytest.raises(EnvironmentFault, match="status 429"),
+    ):
+        client.models()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://me:secret@127.0.0.1:9",
+        "http://127.0.0.1:9/v1?key=secret",
+        "http://",
+        "http://h:port",
+        "http://[::1",
+    ],
+)
+def test_an_address_with_more_than_a_place_is_refused_unseen(address: str, workshop: Workshop) -> None:
+    with pytest.raises(UsageError) as caught:
+        verify(workshop.recipe, workshop.run, address)
+    assert "secret" not in caught.value.render()
+
+
 def test_a_server_that_fails_in_the_middle_leaves_no_report(workshop: Workshop) -> None:
     asked = iter(range(100))
 
@@ -101,6 +133,9 @@ def test_a_server_that_fails_in_the_middle_leaves_no_report(workshop: Workshop) 
         return (404, b"{}") if next(asked) < 2 else (503, b'{"error": {"message": "too many"}}')
 
     before = sorted(workshop.run.stage("verify").glob("*"))
-    with serving(answer) as url, pytest.raises(EnvironmentFault, match="status 503: too many"):
+    with (
+        serving(answer, retry_after="999") as url,
+        pytest.raises(EnvironmentFault, match="status 503: too many"),
+    ):
         verify(workshop.asked(rows=1), workshop.run, url)
     assert sorted(workshop.run.stage("verify").glob("*")) == before

@@ -12,8 +12,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from luthier.export.gguf.hard_texts import hard_texts
-from luthier.export.gguf.truth import ANSWER_TOKENS, Truth
-from luthier.export.likeness import Likeness, compare_rows, first_difference, same_share
+from luthier.export.gguf.truth import Truth
+from luthier.export.likeness import Likeness, compare_rows, first_difference
 from luthier.export.logits import KeptLogits
 from luthier.floor.errors import GateError
 from luthier.floor.stop import StopFlag
@@ -94,7 +94,7 @@ def prove(
         texts=tuple(text for _, text in texts),
         rows=rows,
         logits=str(kept),
-        prompts=Prompts(ids=truth.prompts, stop_ids=truth.stop_ids, new_tokens=ANSWER_TOKENS),
+        prompts=Prompts(ids=truth.prompts, stop_ids=truth.stop_ids, new_tokens=truth.new_tokens),
     )
     measured = process.measure(task, work=work, stop=stop)
     for (origin, text), theirs in zip(texts, measured.ids, strict=True):
@@ -107,7 +107,7 @@ def prove(
     return Proof(
         likeness,
         len(texts),
-        same_share(truth.answers, measured.answers),
+        truth.same_share(measured.answers),
         measured.stop_ids,
         truth.task_metrics([truth.spoken(answer, tokenizer) for answer in measured.answers], tokenizer),
     )

@@ -17,11 +17,13 @@ from luthier.floor.log import Listener
 from luthier.floor.stop import StopFlag
 from luthier.knowledge.model_folder import ModelFacts
 from luthier.measure.metrics import score_rows
+from luthier.measure.parity import same_share
 from luthier.modelling.device import choose_device
 from luthier.modelling.generate import generate_answers
 from luthier.modelling.load import load_base
 
-ANSWER_TOKENS = 48
+SHARE_TOKENS = 48
+"""How much of an answer is asked for the share that is the same: far on, two models that part once are no longer comparable."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ class Truth:
     """The right answers to the prompts."""
     answer_end: str = ""
     """The text that ends an answer, and is no part of it."""
+    new_tokens: int = 0
+    """The longest answer that was asked for."""
+
+    def same_share(self, theirs: Sequence[Sequence[int]]) -> float | None:
+        """The share of the longer of both answers' first tokens that both begin with; None of no answers."""
+        firsts = [[answer[:SHARE_TOKENS] for answer in answers] for answers in (self.answers, theirs)]
+        return same_share(*firsts)
 
     def spoken(self, answer: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> str:
         """An answer as text."""
@@ -73,7 +82,6 @@ def ask(
     *,
     whose: str,
     answers: int | None = None,
-    new_tokens: int = ANSWER_TOKENS,
     work: Path,
     listener: Listener,
     stop: StopFlag | None,
@@ -99,7 +107,7 @@ def ask(
                 prompts,
                 stop_ids=ends,
                 pad_id=tokenizer.pad_token_id or 0,
-                max_new_tokens=new_tokens,
+                max_new_tokens=recipe.evaluate.max_new_tokens,
                 batch_tokens=recipe.evaluate.batch_tokens,
                 listener=listener,
                 stop=stop,
@@ -114,6 +122,7 @@ def ask(
         spoken,
         tuple(row.expected for row in questions),
         rows.answer_end,
+        recipe.evaluate.max_new_tokens,
     )
 
 

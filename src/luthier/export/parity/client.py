@@ -4,16 +4,24 @@ Nothing else is asked, no redirect is followed, no proxy of the environment is u
 """
 
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
-from luthier.floor.errors import EnvironmentFault
+from luthier.floor.errors import EnvironmentFault, UsageError
+from luthier.floor.stop import StopFlag
 
 CONNECT_S = 10.0
 # The longest that a server may be silent: a long prompt on a slow machine is read before the first word.
 SILENT_S = 600.0
 LARGEST_PAGE = 2**24
 MOST_SAID = 300
+STOPPED = "the verification was stopped; nothing of it is kept"
+REPEAT = "Repeat the command."
+BUSY = (429, 503)
+MOST_TRIES = 5
+LONGEST_PAUSE_S, USUAL_PAUSE_S = 60.0, 2.0
 REFUSALS = (400, 404, 405, 413, 415, 422, 501)
 """What is said of a request or a route that the server does not take, and not of the server."""
 Json = dict[str, Any]
@@ -30,8 +38,9 @@ class Refused:
 class Client:
     """A server. Close it, or use it as a context manager."""
 
-    def __init__(self, address: str, key: str | None) -> None:
-        """Raises EnvironmentFault env-extra if httpx is missing."""
+    def __init__(self, address: str, key: str | None, *, stop: StopFlag | None = None) -> None:
+        """Raises UsageError if the address is none, EnvironmentFault env-extra if httpx is missing."""
+        _judge_address(address)
         try:
             import httpx
         except ImportError as fault:
@@ -41,6 +50,7 @@ class Client:
                 fix='Install it: pip install "luthier[serve]"',
             ) from fault
         self._httpx = httpx
+        self._stop = stop
         self.root = address.rstrip("/").removesuffix("/v1")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(
@@ -95,27 +105,73 @@ class Client:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def check(self) -> None:
+        """Raise what StopFlag.check raises."""
+        if self._stop is not None:
+            self._stop.check(STOPPED, fix=REPEAT)
+
     def _ask(self, method: str, path: str, body: Json | None) -> Any:
+        for attempt in range(1, MOST_TRIES + 1):
+            self.check()
+            status, headers, page = self._exchange(method, path, body)
+            if status not in BUSY or attempt == MOST_TRIES or not self._waits(headers):
+                break
+        try:
+            told = json.loads(page)
+        except (ValueError, RecursionError):
+            told = None
+        if status in REFUSALS:
+            return Refused(status, _reason(told))
+        if status != 200:
+            raise self.strange(path, f"answers with status {status}: {_reason(told)}")
+        if told is None:
+            raise self.strange(path, "answers with something that is no JSON")
+        return told
+
+    def _exchange(self, method: str, path: str, body: Json | None) -> tuple[int, Any, bytes]:
+        """Status, headers and the whole of a page."""
+        page = bytearray()
         try:
             with self._client.stream(method, f"{self.root}{path}", json=body) as response:
-                page = bytearray()
                 for part in response.iter_bytes():
                     page += part
                     if len(page) > LARGEST_PAGE:
                         raise self.strange(path, f"sends more than {LARGEST_PAGE:,} bytes")
         except (self._httpx.HTTPError, self._httpx.InvalidURL) as fault:
             raise self.strange(path, f"cannot be reached: {fault or type(fault).__name__}") from fault
-        try:
-            told = json.loads(page)
-        except (ValueError, RecursionError):
-            told = None
-        if response.status_code in REFUSALS:
-            return Refused(response.status_code, _reason(told))
-        if response.status_code != 200:
-            raise self.strange(path, f"answers with status {response.status_code}: {_reason(told)}")
-        if told is None:
-            raise self.strange(path, "answers with something that is no JSON")
-        return told
+        return response.status_code, response.headers, bytes(page)
+
+    def _waits(self, headers: Any) -> bool:
+        """Wait for as long as a busy server asks for; False, at once, if that is too long."""
+        asked = headers.get("retry-after", "")
+        pause_s = float(asked) if asked.isdecimal() else USUAL_PAUSE_S
+        if pause_s > LONGEST_PAUSE_S:
+            return False
+        until = time.monotonic() + pause_s
+        while (left := until - time.monotonic()) > 0:
+            self.check()
+            time.sleep(min(0.2, left))
+        return True
+
+
+def _judge_address(address: str) -> None:
+    """Raise UsageError if an address holds more than a host, a port and a path; what else it holds is not shown."""
+    try:
+        parts = urlsplit(address)
+        is_plain = bool(parts.hostname) and not (
+            parts.username or parts.password or parts.query or parts.fragment
+        )
+        parts.port  # noqa: B018  # raises if it is no number
+    except ValueError:
+        is_plain = False
+    if not is_plain:
+        raise UsageError(
+            "usage",
+            "the address is not of the form http://HOST:PORT or http://HOST:PORT/v1",
+            where="the command line",
+            why="Names, passwords and queries in it would stand in reports.",
+            fix="A key goes into a variable of the environment: --key-from VARIABLE",
+        )
 
 
 def _reason(told: Any) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from luthier.export.gguf.prove import CUT, proof_texts
-from luthier.export.likeness import compare_rows, first_difference, same_share
+from luthier.export.likeness import compare_rows, first_difference
 from luthier.export.logits import keep_logits
 from luthier.export.parity.findings import Findings
 from luthier.export.parity.prompts import TokenFault, asked_prompts, compare_ids
@@ -43,7 +43,7 @@ def measure_folder(
                 case.truth.prompts,
                 stop_ids=case.truth.stop_ids,
                 pad_id=case.tokenizer.pad_token_id or 0,
-                max_new_tokens=case.recipe.evaluate.max_new_tokens,
+                max_new_tokens=case.truth.new_tokens,
                 batch_tokens=case.recipe.evaluate.batch_tokens,
                 listener=listener,
                 stop=stop,
@@ -59,7 +59,7 @@ def measure_folder(
         token_faults=tuple(faults),
         likeness=compare_rows(case.truth, kept, case.tokenizer),
         answers=tuple(case.truth.spoken(answer, case.tokenizer) for answer in spoken),
-        same_answer_share=same_share(case.truth.answers, spoken),
+        same_answer_share=case.truth.same_share(spoken),
         answers_in="tokens",
         notes=tuple(notes),
     )

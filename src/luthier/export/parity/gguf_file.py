@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from luthier.export.gguf.prove import CUT, fault_of_ends, proof_texts
-from luthier.export.likeness import compare_rows, first_difference, same_share
+from luthier.export.likeness import compare_rows, first_difference
 from luthier.export.logits import KeptLogits
 from luthier.export.parity.findings import Findings
 from luthier.export.parity.prompts import Asked, TokenFault, asked_prompts, compare_ids
@@ -53,7 +53,7 @@ def measure_gguf(
         token_faults=tuple(faults),
         likeness=compare_rows(case.truth, kept, case.tokenizer),
         answers=tuple(case.truth.spoken(answer, case.tokenizer) for answer in measured.answers),
-        same_answer_share=same_share(case.truth.answers, measured.answers),
+        same_answer_share=case.truth.same_share(measured.answers),
         answers_in="tokens",
         notes=tuple(notes),
         file_type=measured.file_type,
@@ -68,7 +68,7 @@ def _compute(
     prompts = Prompts(
         ids=case.truth.prompts,
         stop_ids=case.truth.stop_ids,
-        new_tokens=case.recipe.evaluate.max_new_tokens,
+        new_tokens=case.truth.new_tokens,
     )
     task = Measure(
         library=str(library),

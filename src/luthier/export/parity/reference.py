@@ -160,7 +160,6 @@ def ask_reference(
         reference.tokenizer,
         whose=f"the {reference.name} model",
         answers=recipe.verify.answers,
-        new_tokens=recipe.evaluate.max_new_tokens,
         work=work,
         listener=listener,
         stop=stop,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from luthier.export.likeness import Likeness, name_place, perplexity, same_share
+from luthier.export.likeness import Likeness, name_place, perplexity
 from luthier.export.logits import ComparedRow, Logits
 from luthier.export.parity.candidates import Compared, Spellings, Told, compare_told, read_told
 from luthier.export.parity.client import Client, Json, Refused
@@ -18,11 +18,8 @@ from luthier.export.parity.prompts import Asked, TokenFault, asked_prompts, comp
 from luthier.export.parity.readings import Reader, answer_request, find_reader
 from luthier.export.parity.reference import Case
 from luthier.floor.log import Listener
-from luthier.floor.stop import StopFlag
-from luthier.measure.parity import LogitDifference
+from luthier.measure.parity import LogitDifference, same_share
 
-STOPPED = "the verification was stopped; nothing of it is kept"
-REPEAT = "Repeat the command."
 MOST_CANDIDATES = (20, 5)
 """OpenAI's own bound of chats, and that of completions."""
 TRIES = 4
@@ -77,12 +74,10 @@ class Conversation:
     case: Case
     spellings: Spellings
     listener: Listener
-    stop: StopFlag | None
 
     def step(self, label: str, done: int, total: int) -> None:
         """Between two requests."""
-        if self.stop is not None:
-            self.stop.check(STOPPED, fix=REPEAT)
+        self.client.check()
         self.listener.progress(label, done, total)
 
     def told(self, answer: Json) -> tuple[dict[str, Any], list[Told]]:
@@ -109,11 +104,10 @@ def measure_server(
     case: Case,
     *,
     listener: Listener,
-    stop: StopFlag | None,
 ) -> Findings:
     """Measure one model of a server. Raises EnvironmentFault env-endpoint if it cannot be reached or is no API of OpenAI's kind."""
     spellings = Spellings(case.tokenizer, case.truth.logits.vocabulary)
-    talk = Conversation(client, model, owner, case, spellings, listener, stop)
+    talk = Conversation(client, model, owner, case, spellings, listener)
     asked = asked_prompts(case)
     reader = find_reader(client, model)
     notes: dict[str, None] = {}
@@ -245,7 +239,7 @@ def _answers(
 
 def _ask(talk: Conversation, asked: Asked | None, ids: Sequence[int], *, wants_facts: bool) -> Json | Refused:
     """Ask a question as a user does; one that is kept as ids only, by its ids."""
-    most = talk.case.recipe.evaluate.max_new_tokens
+    most = talk.case.truth.new_tokens
     if asked is None:
         path, body = (
             "/v1/completions",

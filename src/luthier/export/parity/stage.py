@@ -73,8 +73,8 @@ def verify(
     """
     begun = time.monotonic()
     if target.startswith(ADDRESSES):
-        with Client(target, key) as client:
-            subject = _server(client, model, run, listener, stop)
+        with Client(target, key, stop=stop) as client:
+            subject = _server(client, model, run, listener)
             return _verify(recipe, run, subject, listener, stop, begun)
     if model is not None or key is not None:
         raise UsageError(
@@ -128,9 +128,10 @@ def _on_disk(recipe: Recipe, target: str, listener: Listener, stop: StopFlag | N
         return _folder(path, "adapter", place, listener, stop)
     if (path / "config.json").is_file():
         return _folder(path, "model", ModelPlace(path, None, None), listener, stop)
+    inside = f"; of a run the model is meant: {target}/model" if (path / "config_used.yaml").is_file() else ""
     raise UsageError(
         "usage",
-        f"{target!r} is no GGUF file, no model or adapter folder and no address of a server",
+        f"{target!r} is no GGUF file, no model or adapter folder and no address of a server{inside}",
         where="the command line",
         fix="For example: luthier verify model.gguf --against latest; of a server the whole address: "
         "luthier verify http://127.0.0.1:8000 --against latest",
@@ -146,9 +147,7 @@ def _folder(path: Path, kind: Kind, place: ModelPlace, listener: Listener, stop:
     )
 
 
-def _server(
-    client: Client, model: str | None, run: RunDir, listener: Listener, stop: StopFlag | None
-) -> Subject:
+def _server(client: Client, model: str | None, run: RunDir, listener: Listener) -> Subject:
     """The model that is meant, asked for before a model is loaded here: a server that is away is told of at once.
 
     Of several models that nobody chose from, it is the one that bears the run's name.
@@ -178,7 +177,7 @@ def _server(
         f"{client.root} {chosen}",
         "server",
         None,
-        lambda case, work: measure_server(client, chosen, owner, case, listener=listener, stop=stop),
+        lambda case, work: measure_server(client, chosen, owner, case, listener=listener),
     )
 
 
