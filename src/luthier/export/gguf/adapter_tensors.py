@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from peft.utils.other import get_pattern_key
 
 from luthier.export.gguf.architecture import EMBEDDING, NAMES_SHOWN, Architecture, permuted_heads
-from luthier.export.gguf.container import Array, TensorPieces
+from luthier.export.gguf.container import Piece, TensorPieces
 from luthier.export.gguf.weights import StoredTensor, StreamedTensor, stored_tensors
 from luthier.export.save import FLOATING
 from luthier.floor.errors import ModelError
@@ -60,10 +59,9 @@ class TurnedTensor:
         rank, tokens = self.source.fact.shape
         return (tokens, rank)
 
-    def pieces(self) -> Iterator[Array]:
+    def pieces(self) -> Iterator[Piece]:
         """All of it: rank numbers a token."""
-        whole = self.source.read_rows(0, self.source.rows)
-        yield np.ascontiguousarray(whole.float().numpy().T)
+        yield lambda: self.source.read_rows(0, self.source.rows).float().numpy().T
 
 
 def plan_adapter(facts: AdapterFacts, architecture: Architecture) -> AdapterForm:

@@ -4,7 +4,7 @@ The tensors are held against the model that Transformers makes of config.json: o
 refused before a byte is written.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 from transformers.initialization import no_init_weights
 
-from luthier.export.gguf.container import Key, TensorPieces, name_tensors
+from luthier.export.gguf.container import Encode, Key, TensorPieces, encode, name_tensors
 from luthier.export.gguf.rotation import head_dimensions, rotation_keys, rotation_tensors
 from luthier.export.gguf.weights import StoredTensor, StreamedTensor, fits_blocks, stored_tensors
 from luthier.floor.errors import ModelError
@@ -211,7 +211,7 @@ def ignored_window(architecture: Architecture) -> int | None:
 
 
 def plan_tensors(
-    architecture: Architecture, type: TypeFacts, *, on_piece: Callable[[int], None] = lambda piece_bytes: None
+    architecture: Architecture, type: TypeFacts, *, encode: Encode = encode
 ) -> list[TensorPieces]:
     """The tensors of a file of a plain type, in the order of the folder."""
     family, config = architecture.family, architecture.config
@@ -234,8 +234,8 @@ def plan_tensors(
                 source,
                 source.fact.shape,
                 heads=permuted_heads(architecture, new),
+                encode=encode,
                 added=1.0 if family.adds_one_to_norms and name.endswith("norm.weight") else 0.0,
-                on_piece=on_piece,
             )
         )
     return planned

@@ -4,7 +4,10 @@ The library encodes blocks and writes the header; tensors pass through piece by 
 pieces.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,12 +18,16 @@ import numpy.typing as npt
 from luthier.floor.errors import EnvironmentFault
 
 Array = npt.NDArray[Any]
+Piece = Callable[[], Array]
+"""Makes some encoded rows when it is called, on whatever thread."""
+Encode = Callable[[Array, str], Array]
+"""fp32 rows as the bytes of a type of blocks."""
 
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
 
 
 class TensorPieces(Protocol):
-    """A tensor that comes in pieces: fp32 rows of a matrix, or one vector."""
+    """A tensor that comes in pieces: rows of a matrix, or one vector."""
 
     @property
     def name(self) -> str: ...
@@ -31,8 +38,8 @@ class TensorPieces(Protocol):
     @property
     def type(self) -> str: ...
 
-    def pieces(self) -> Iterator[Array]:
-        """The encoded rows, in order."""
+    def pieces(self) -> Iterator[Piece]:
+        """The pieces in order, still to be made."""
 
 
 @dataclass(frozen=True)
@@ -91,23 +98,37 @@ def tensor_bytes(shape: Sequence[int], type: str) -> int:
 
 
 class _Stream:
-    """A tensor as the library's writer takes one: it has a size, and it writes itself."""
+    """A tensor as the library's writer takes one: it has a size, and it writes itself, from pieces that others made."""
 
-    def __init__(self, tensor: TensorPieces) -> None:
-        self._tensor = tensor
+    def __init__(
+        self, tensor: TensorPieces, made: Iterator[Array], on_written: Callable[[int], None]
+    ) -> None:
+        self._tensor, self._made, self._on_written = tensor, made, on_written
         self.nbytes = tensor_bytes(tensor.shape, tensor.type)
 
     def tofile(self, file: Any) -> None:
         written = 0
-        for piece in self._tensor.pieces():
-            written += file.write(np.ascontiguousarray(piece).view(np.uint8).data)
+        while written < self.nbytes:
+            piece = next(self._made)
+            piece_bytes = file.write(np.ascontiguousarray(piece).view(np.uint8).data)
+            written += piece_bytes
+            self._on_written(piece_bytes)
         assert written == self.nbytes, f"{self._tensor.name}: {written:,} bytes for {self.nbytes:,}"
 
 
 def write_container(
-    path: Path, architecture: str, keys: Sequence[Key], tensors: Sequence[TensorPieces]
+    path: Path,
+    architecture: str,
+    keys: Sequence[Key],
+    tensors: Sequence[TensorPieces],
+    *,
+    threads: int = 1,
+    on_written: Callable[[int], None] = lambda piece_bytes: None,
 ) -> None:
-    """Write one GGUF file; raises OSError if the disk refuses, and whatever a tensor raises over its numbers."""
+    """Write one GGUF file; `threads` make pieces while this one writes them, and `on_written` is told of each, on this thread.
+
+    Raises OSError if the disk refuses, and whatever a tensor raises over its numbers.
+    """
     gguf = load_gguf()
     writer = gguf.GGUFWriter(path=path, arch=architecture)
     for key in keys:
@@ -122,15 +143,34 @@ def write_container(
             tensor_bytes(tensor.shape, tensor.type),
             raw_dtype=kind,
         )
+    pieces = (piece for tensor in tensors for piece in tensor.pieces())
     try:
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for tensor in tensors:
-            writer.write_tensor_data(_Stream(tensor))
+        with ThreadPoolExecutor(threads, thread_name_prefix="encode") as pool:
+            made = _in_order(pool, pieces, ahead=2 * threads)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_ti_data_to_file()
+            with closing(made):
+                for tensor in tensors:
+                    writer.write_tensor_data(_Stream(tensor, made, on_written))
         writer.flush()
     finally:
         writer.close()
+
+
+def _in_order(pool: ThreadPoolExecutor, pieces: Iterator[Piece], *, ahead: int) -> Generator[Array]:
+    """What the pieces make, in their order; no more than `ahead` are made before they are asked for."""
+    waiting: deque[Future[Array]] = deque()
+    try:
+        for piece in pieces:
+            waiting.append(pool.submit(piece))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _add_key(writer: Any, key: Key) -> None:

@@ -12,7 +12,7 @@ import torch
 from luthier.config.recipe import Recipe
 from luthier.export.check_rows import read_check_rows
 from luthier.export.gguf.architecture import ignored_window
-from luthier.export.gguf.container import Key
+from luthier.export.gguf.container import Key, encode
 from luthier.export.gguf.earlier import stale_files
 from luthier.export.gguf.importance import weigh_columns
 from luthier.export.gguf.plan import Plan, allowed_kl, plan_export
@@ -27,6 +27,7 @@ from luthier.floor.rundir import RunDir, lock_run
 from luthier.floor.stop import StopFlag
 from luthier.knowledge.gguf_types import TypeFacts
 from luthier.llamacpp import abi, process
+from luthier.llamacpp.blocks import block_encoder
 from luthier.llamacpp.tasks import Quantize
 from luthier.reports.evaluate import MetricChange
 from luthier.reports.gguf import GgufFile, GgufReport, Importance
@@ -127,7 +128,8 @@ def _make(plan: Plan, type: TypeFacts, bench: Bench) -> tuple[Path, GgufFile]:
     if plan.is_made_by_llama_cpp(type):
         _quantize(plan, type, made, bench)
     else:
-        write_gguf(plan.source, type, made, listener=listener, stop=bench.stop)
+        encoder = block_encoder(plan.library, encode)
+        write_gguf(plan.source, type, made, encode=encoder, listener=listener, stop=bench.stop)
     listener.say(f"Checking {type.name} in llama.cpp")
     proof = _prove(plan, made, bench)
     allowed = _judge(plan, type, proof)

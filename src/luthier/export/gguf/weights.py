@@ -1,22 +1,25 @@
 """Read the weights of a model folder piece by piece, and say what each becomes in the file.
 
-Nothing is mapped and no tensor is held whole: a piece of rows is read, judged, rearranged and encoded before the next one is read.
+Nothing is mapped and no tensor is held whole: a piece of rows is read, judged, rearranged and encoded on one thread, small enough to stay
+in its core's cache meanwhile.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from luthier.export.gguf.container import Array, block_of, encode
+from luthier.export.gguf.container import Array, Encode, Piece, block_of, encode
 from luthier.export.save import FLOATING
 from luthier.floor.errors import ModelError
 from luthier.knowledge.safetensors_header import TensorFact, damaged, read_header
 
-PIECE_BYTES = 16 * 2**20
+PIECE_BYTES = 4 * 2**20
+"""Of a piece in fp32."""
 F16_MOST = 65504.0
 
 
@@ -33,14 +36,14 @@ class StoredTensor:
         """Rows `first` to `first + count` in the file's own format; a vector is one row."""
         width = self.fact.shape[-1] if self.fact.shape else 1
         dtype = FLOATING[self.fact.format]
-        size = count * width * dtype.itemsize
         start = self.data_start + self.fact.start + first * width * dtype.itemsize
+        # Not zeroed first, as a bytearray would be.
+        buffer = np.empty(count * width * dtype.itemsize, dtype=np.uint8)
         with open(self.path, "rb", buffering=0) as file:
-            buffer = bytearray(size)
             file.seek(start)
-            if file.readinto(buffer) != size:
+            if file.readinto(buffer.data) != buffer.size:
                 raise damaged(self.path, f"{self.fact.name} ends early")
-        return torch.frombuffer(buffer, dtype=dtype).reshape(count, width)
+        return torch.from_numpy(buffer).view(dtype).reshape(count, width)
 
     @property
     def rows(self) -> int:
@@ -70,25 +73,24 @@ class StreamedTensor:
     """Where rows of each head change places: the number of heads, else 0."""
     added: float = 0.0
     factor: float = 1.0
-    on_piece: Callable[[int], None] = lambda piece_bytes: None
-    """Told how many bytes of the source were read."""
+    encode: Encode = encode
 
-    def pieces(self) -> Iterator[Array]:
-        """The encoded rows. Raises ModelError mdl-nan for a number that is none, or that the type cannot hold."""
-        rows = self.source.rows
-        step = self._rows_of_a_piece()
+    def pieces(self) -> Iterator[Piece]:
+        """Making one raises ModelError mdl-nan for a number that is none, or that the type cannot hold."""
+        rows, step = self.source.rows, self._rows_of_a_piece()
         for first in range(0, rows, step):
-            piece = self.source.read_rows(first, min(step, rows - first))
-            self._judge(piece)
-            read_bytes = piece.numel() * piece.element_size()
-            if self.heads:
-                piece = interleave_halves(piece, rows // self.heads)
-            if self.added:
-                piece = piece.float() + self.added
-            if self.factor != 1.0:
-                piece = piece.float() * self.factor
-            yield self._encode(piece)
-            self.on_piece(read_bytes)
+            yield partial(self._make, first, min(step, rows - first))
+
+    def _make(self, first: int, count: int) -> Array:
+        piece = self.source.read_rows(first, count)
+        self._judge(piece)
+        if self.heads:
+            piece = interleave_halves(piece, self.source.rows // self.heads)
+        if self.added:
+            piece = piece.float() + self.added
+        if self.factor != 1.0:
+            piece = piece.float() * self.factor
+        return self._encode(piece)
 
     def _judge(self, piece: torch.Tensor) -> None:
         """One pass: minimum and maximum are NaN if any number is, and a twentieth of the time of isfinite."""
@@ -114,7 +116,7 @@ class StreamedTensor:
             return np.asarray(piece.to(torch.bfloat16).view(torch.int16).numpy())
         if self.type == "F16":
             return np.asarray(piece.to(torch.float16).numpy())
-        return encode(piece.float().numpy(), self.type)
+        return self.encode(piece.float().numpy(), self.type)
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,9 @@ class MadeTensor:
     def shape(self) -> tuple[int, ...]:
         return (len(self.values),)
 
-    def pieces(self) -> Iterator[Array]:
+    def pieces(self) -> Iterator[Piece]:
         """All of it."""
-        yield np.asarray(self.values, dtype=np.float32)
+        yield lambda: np.asarray(self.values, dtype=np.float32)
 
 
 def interleave_halves(rows: torch.Tensor, head_rows: int) -> torch.Tensor:

@@ -3,15 +3,19 @@
 A stopped or failed write leaves half a file there: whoever named it deletes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from luthier.export.gguf.architecture import Architecture, architecture_keys, plan_tensors
 from luthier.export.gguf.container import (
     QUANTIZATION_VERSION,
+    Encode,
     Key,
-    TensorPieces,
+    encode,
     tensor_bytes,
     write_container,
 )
@@ -23,6 +27,7 @@ from luthier.knowledge.gguf_types import TypeFacts
 
 # Keys and padding; tokens and merges of 256,000 tokens take 15 MB.
 BYTES_BESIDE_TENSORS = 32 * 2**20
+WORKERS = 2
 STOPPED = "the export was stopped; it left nothing behind"
 REPEAT = "Repeat it: luthier export gguf"
 
@@ -49,24 +54,25 @@ def write_gguf(
     path: Path,
     *,
     keys: Sequence[Key] = (),
+    encode: Encode = encode,
     listener: Listener = Silent(),
     stop: StopFlag | None = None,
 ) -> None:
-    """Write the file, with `keys` beside those that it needs, and bring it to the disk.
+    """Write the file, with `keys` beside those that it needs, its blocks by `encode`, and bring it to the disk.
 
     Raises EnvironmentFault if the disk refuses, ModelError mdl-nan for a weight that cannot be written, and what StopFlag.check
     raises.
     """
-    total, read = source.architecture.weight_bytes, 0
+    tensors = plan_tensors(source.architecture, type, encode=encode)
+    total, written = sum(tensor_bytes(tensor.shape, tensor.type) for tensor in tensors), 0
 
-    def on_piece(piece_bytes: int) -> None:
-        nonlocal read
-        read += piece_bytes
-        listener.progress(f"writing {type.name}", read, total)
+    def on_written(piece_bytes: int) -> None:
+        nonlocal written
+        written += piece_bytes
+        listener.progress(f"writing {type.name}", written, total)
         if stop is not None:
             stop.check(STOPPED, fix=REPEAT)
 
-    tensors: list[TensorPieces] = plan_tensors(source.architecture, type, on_piece=on_piece)
     all_keys = [
         Key("general.type", "model"),
         Key("general.name", source.name),
@@ -76,6 +82,18 @@ def write_gguf(
         *source.vocabulary.keys,
         *keys,
     ]
-    with disk_faults(path):
-        write_container(path, source.architecture.family.architecture, all_keys, tensors)
+    name = source.architecture.family.architecture
+    with disk_faults(path), _one_thread_each():
+        write_container(path, name, all_keys, tensors, threads=WORKERS, on_written=on_written)
         sync_file(path)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let torch work on the thread that calls it: several threads that each start others get into each other's way."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
