@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from luthier.cli.advise import advise
 from luthier.cli.audit import audit
 from luthier.cli.bench import bench
 from luthier.cli.chat import chat
@@ -51,6 +52,7 @@ ORDER = (
     "compare",
     "merge",
     "export",
+    "advise",
     "verify",
     "chat",
     "serve",
@@ -122,6 +124,7 @@ app.command("compare", short_help="Compare a run with its base or with another r
 app.command("merge")(merge)
 app.add_typer(export, name="export")
 app.command("verify", short_help="Hold a file or a server against a run's model.")(verify)
+app.add_typer(advise, name="advise")
 app.command("chat")(chat)
 app.command("serve")(serve)
 app.add_typer(keys, name="keys")

@@ -17,6 +17,7 @@ GIB = 2**30
 class Gpu:
     """One kind of GPU, known by words of the name that its driver gives (`torch.cuda.get_device_name`)."""
 
+    name: str
     words: frozenset[str]
     peak_flops: float
     """Dense bf16 floating point operations a second (fp16 where there is no bf16)."""
@@ -36,6 +37,7 @@ def _gpu(
     bf16: bool = True,
 ) -> Gpu:
     return Gpu(
+        words.upper().replace("GB", " GB").replace(" GB200", "GB200"),
         frozenset(words.split()),
         teraflops * TERA,
         memory_gib * GIB,
@@ -71,6 +73,8 @@ GPUS: tuple[Gpu, ...] = (
     _gpu("a40", 149.7, 48, 696),
     _gpu("a10", 125, 24, 600),
     _gpu("a6000", 154.8, 48, 768),
+    # NVIDIA A10G data sheet.
+    _gpu("a10g", 70, 24, 600),
     # NVIDIA L40S, L40, L4 data sheets (dense = half of sparse).
     _gpu("l40s", 362, 48, 864),
     _gpu("l40", 181, 48, 864),
