@@ -50,6 +50,9 @@ SURFACE: dict[str, set[str]] = {
     "recipe show": COMMON | {"--changed"},
     "recipe schema": COMMON,
     "export gguf": COMMON | {"--run", "--quant", "--imatrix", "--adapter", "--base", "--again", "--dry-run"},
+    "advise deploy": COMMON
+    | {"--for", "--users", "--requests-per-second", "--concurrency", "--prompt-tokens", "--answer-tokens"}
+    | {"--gpu", "--gpus", "--cpu", "--memory"},
     "export ollama": COMMON | {"--run", "--quant", "--name", "--system", "--overwrite", "--dry-run"},
     "env make": COMMON | {"--again"},
     "explain": COMMON,

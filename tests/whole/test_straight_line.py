@@ -153,6 +153,7 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
         "audit verify": ("audit.jsonl",),
         "env make": ("gguf",),
         "export gguf": ("--run", run, "--quant", "F16", "export.gguf.answers=2"),
+        "advise deploy": (run, "--cpu"),
         "export ollama": ("--run", run, "--quant", "F16", "export.gguf.answers=2"),
         "verify": ("--against", run),
         "explain": ("lr",),
