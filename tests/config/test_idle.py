@@ -42,6 +42,9 @@ IDLE = {
     "method.double_quantization": ["method={kind: qlora, bits: 8, double_quantization: false}"],
     "method.vocabulary_size": ["method={kind: scratch, tokenizer: x, vocabulary_size: 300}", "~model_name"],
     "merge.base": ["merge.base=original"],
+    "export.gguf.imatrix": ["export.gguf.imatrix=true", "export.gguf.types=[Q8_0,F16]"],
+    "export.gguf.calibration_rows": ["export.gguf.calibration_rows=9"],
+    "export.gguf.calibration_seed": ["export.gguf.calibration_seed=9"],
     "model.revision": ["model.revision=abc"],
 }
 

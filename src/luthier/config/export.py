@@ -36,7 +36,7 @@ class GgufConfig(Section):
     most_kl: Positive | None = None
     """Largest allowed mean KL divergence from the merged model, in nats a token; by default a bound for each type."""
     imatrix: bool = False
-    """Weigh the columns of every matrix by how much it is multiplied by on training rows, so that few bits go where they matter; `--imatrix` says the same. Types of 8 bits and more stay as they are."""
+    """Weigh the columns of every matrix by how much it is multiplied by on training rows, so that few bits go where they matter; `--imatrix` says the same. Types of 8 bits and more are rounded without it."""
     calibration_rows: Count = 128
     """With `imatrix`: how many training rows are run through the model; a seed draws them."""
     calibration_seed: CountOrZero = 0

@@ -59,6 +59,10 @@ def _scores_nothing(recipe: Recipe) -> bool:
     return recipe.data.clean.scorer.kind == "off"
 
 
+def _rounds_nothing_small(recipe: Recipe) -> bool:
+    return set(recipe.export.gguf.types) <= {"F32", "F16", "BF16", "Q8_0"}
+
+
 RULES = (
     Rule("train.schedule.decay_fraction", lambda recipe: recipe.train.schedule.kind != "wsd", "only train.schedule.kind wsd decays at the end"),
     Rule("train.schedule.lr_floor_fraction", lambda recipe: recipe.train.schedule.kind == "constant", "a constant rate never falls"),
@@ -83,6 +87,8 @@ RULES = (
     Rule("method.double_quantization", _has_8_bits, "only 4 bits have quantization constants"),
     Rule("method.vocabulary_size", _has_ready_tokenizer, "method.tokenizer brings its own vocabulary"),
     Rule("merge.base", lambda recipe: not isinstance(recipe.method, QloraMethod), "only a quantized training saw another base"),
+    Rule("export.gguf.imatrix", _rounds_nothing_small, "export.gguf.types names none of fewer than 8 bits"),
+    *(Rule(f"export.gguf.calibration_{name}", lambda recipe: not recipe.export.gguf.imatrix, "export.gguf.imatrix is off") for name in ("rows", "seed")),
     Rule("model.revision", lambda recipe: recipe.model.name == "embedded", "the embedded model has one version"),
 )  # fmt: skip
 

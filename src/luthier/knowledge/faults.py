@@ -5,6 +5,8 @@ The one-sentence meaning of each word is in floor/errors.py; a test keeps both l
 
 from luthier.floor.errors import FAULTS
 from luthier.knowledge.advice import Advice
+from luthier.knowledge.gguf_faults import GGUF
+from luthier.knowledge.gate_faults import GATES
 from luthier.knowledge.serving_faults import SERVING
 
 # The first part of a word decides how the program ends; the errors' tree in floor/errors.py has the classes.
@@ -224,27 +226,7 @@ ADVICE: dict[str, Advice] = {
         "Use adapters that Luthier trained, or LoRA adapters saved by PEFT.",
     ),
     "adp-weights": Advice("A cut adapter_model.safetensors.", "Resume the run from its checkpoint: `luthier train --resume RUN`."),
-    "gguf-family": Advice(
-        "`luthier export gguf` on a run over a model with experts.",
-        "The message lists the architectures that Luthier writes. Serve the merged folder with another engine.",
-    ),
-    "gguf-tokenizer": Advice(
-        "A tokenizer trained with a splitting rule of its own.",
-        "llama.cpp knows a fixed list of splitting rules, and with another one than the model was trained with, it would read"
-        " other tokens. Train over a base whose tokenizer is on the list, or serve the merged folder with another engine.",
-    ),
-    "gguf-weights": Advice(
-        "A folder with a layer's tensor missing, or one of another shape than config.json says.",
-        "Take the model again from where it was published, or merge again: `luthier merge --again`.",
-    ),
-    "gguf-adapter": Advice(
-        "`luthier export gguf --adapter` on a run with `method.dora: true`, or with modules trained whole.",
-        "llama.cpp's adapters hold pairs of low-rank matrices. The merged model holds everything: `luthier export gguf`.",
-    ),
-    "gguf-load": Advice(
-        "A GGUF file that is cut off.",
-        "Export it again with `--again`; take a file that was made elsewhere again from where it was published.",
-    ),
+    **GGUF,
     "merge-whole": Advice(
         "`luthier merge` on a run with `method.kind: full`.",
         "Nothing is to be done: the run's model/ folder is the whole model.",
@@ -349,35 +331,7 @@ ADVICE: dict[str, Advice] = {
         "A .gitignore in the repository that leaves weights out; a file that changed here while it was sent.",
         "Repeat the command: it sends what differs. Files that the repository ignores must leave its .gitignore.",
     ),
-    "gate-compare": Advice(
-        "A gain whose interval reaches below zero.",
-        "Look at the rows won and lost; train longer or on more rows; evaluate on more test rows for a narrower interval.",
-    ),
-    "gate-audit": Advice(
-        "A line that was edited, removed, put in or moved; an end that was cut off.",
-        "The message names the first line that does not follow from the one before. Compare the log with its copies and with the"
-        " anchors that the server printed: `luthier audit verify FILE --anchor RECORDS:HASH`.",
-    ),
-    "gate-tokens": Advice(
-        "A tokenizer whose splitting rule llama.cpp has, but whose added tokens it treats otherwise; a server with another template.",
-        "An export deleted its file, `luthier verify` leaves what it looks at; the message shows the first token that differs. Give a"
-        " server the run's own template; an export has no setting for this: serve the merged folder with another engine.",
-    ),
-    "gate-template": Advice(
-        "A chat template that leaves the thinking out of all answers but the last, which no template of Ollama's can.",
-        "No Modelfile was left; the message shows the row and the first character that differs. llama.cpp, LM Studio and Jan run the"
-        " chat template that the GGUF file brings: `llama-server --jinja -m FILE`.",
-    ),
-    "gate-level": Advice(
-        "Half the first tokens after 900 ms where `--at-most first_token_p50=500ms` was asked for.",
-        "Ask for less at once, or serve with more: shorter answers, a smaller or quantized model, several replicas"
-        " (`luthier serve RUN --render compose`). `luthier bench serve RUN --rate 1 --rate 2 --rate 4` finds the rate that it stands.",
-    ),
-    "gate-parity": Advice(
-        "A merge into weights that the adapter was not trained over, a GGUF file in too few bits, a server with another model.",
-        "Merge into the base that it saw: `merge.base=seen`; export in more bits: `--quant Q8_0`. An export deleted its failing files;"
-        " adapter, merged model and what `luthier verify` looked at are untouched.",
-    ),
+    **GATES,
     "saved": Advice("SIGTERM from a scheduler.", "Repeat the command that the message names; the run goes on where it stopped."),
     "interrupted": Advice("Ctrl-C.", "`luthier train --resume RUN` goes on from the last checkpoint."),
 }  # fmt: skip

@@ -140,7 +140,8 @@ def plan_export(recipe: Recipe, run: RunDir, *, again: bool = False) -> Plan:
     inputs_hash = _hash_inputs(recipe, facts, tokenizer, data)
     kept = standing_files(run.path / STAGE, inputs_hash)
     wanted = dict.fromkeys(recipe.export.gguf.types)
-    calibration = read_calibration(recipe, data) if recipe.export.gguf.imatrix else None
+    weighs = recipe.export.gguf.imatrix and any(GGUF_TYPES[type].weighs_columns for type in wanted)
+    calibration = read_calibration(recipe, data) if weighs else None
     missing = tuple(
         GGUF_TYPES[type]
         for type in wanted

@@ -79,6 +79,8 @@ def export_gguf(
         listener.warn(
             "llama.cpp does not bring texts into Unicode NFC, as the tokenizer does: send it NFC text."
         )
+    if recipe.export.gguf.imatrix and plan.calibration is None:
+        listener.warn("The importance of columns changes nothing in types of 8 bits and more.")
     begun = time.monotonic()
     with lock_run(run), work_folder(plan.folder) as work:
         bench = _ask(plan, work, listener, stop)
