@@ -17,7 +17,13 @@ ROW = {"prompt": "caf\u00e9", "completion": "c"}
     ("name", "content", "line", "place", "expected"),
     [
         ("a.jsonl", b'{"prompt":  "p"}\n', 1, ":1", '{"prompt":  "p"}'),
-        ("a.jsonl.gz", gzip.compress(json.dumps(ROW).encode(), mtime=0), 1, ":1", json.dumps(ROW, ensure_ascii=False)),
+        (
+            "a.jsonl.gz",
+            gzip.compress(json.dumps(ROW).encode(), mtime=0),
+            1,
+            ":1",
+            json.dumps(ROW, ensure_ascii=False),
+        ),
         (
             "a.csv",
             'prompt,completion\n"x\ny",z\ncaf\u00e9,c\n'.encode(),

@@ -30,6 +30,17 @@ from luthier.reports.gguf import GgufFile, GgufReport, Importance
 from luthier.reports.gguf_adapter import GgufAdapterReport
 from luthier.reports.load import LoadReport, RateResult, Waits
 from luthier.reports.merge import MergeReport
+from luthier.reports.plan import (
+    Disk,
+    Item,
+    Parameters,
+    Phase,
+    PlanReport,
+    Rung,
+    SettingFinding,
+    Time,
+    Tokens,
+)
 from luthier.reports.provenance import Provenance
 from luthier.reports.survey import (
     DataSurvey,
@@ -81,6 +92,15 @@ REPORTS = (
     GgufAdapterReport,
     ConvertReport,
     LedgerCounts,
+    Disk,
+    Item,
+    Parameters,
+    Phase,
+    PlanReport,
+    Rung,
+    SettingFinding,
+    Time,
+    Tokens,
     LoadReport,
     RateResult,
     Waits,

@@ -10,7 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from luthier.config import base, clean, data, evaluate, export, method, model, publish, recipe, serve, train, verify
+from luthier.config import (
+    base,
+    clean,
+    data,
+    evaluate,
+    export,
+    method,
+    model,
+    publish,
+    recipe,
+    serve,
+    train,
+    verify,
+)
 from luthier.config.fields import METHODS, settings
 
 SOURCE = Path(recipe.__file__).parents[1]

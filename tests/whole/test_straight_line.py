@@ -125,6 +125,7 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
     """For every verb a command line that has a result; what is done already is returned as it is."""
     return {
         "train": ("--run", run),
+        "plan": ("train", "--gpu", "H100"),
         "prepare": ("--run", run),
         "eval": ("eval", "--run", run),
         "compare": (run,),

@@ -28,6 +28,7 @@ from luthier.cli.export import export
 from luthier.cli.keys import keys
 from luthier.cli.merge import merge
 from luthier.cli.output import show_json, tell
+from luthier.cli.plan import plan
 from luthier.cli.prepare import prepare
 from luthier.cli.publish import publish
 from luthier.cli.recipe import recipe
@@ -46,6 +47,7 @@ ORDER = (
     "data",
     "recipe",
     "validate",
+    "plan",
     "prepare",
     "train",
     "eval",
@@ -117,6 +119,7 @@ app.command("doctor", short_help="Say what the machine has and lacks.")(doctor)
 app.add_typer(data, name="data")
 app.command("validate", short_help="Judge a recipe; nothing is loaded.")(validate)
 app.add_typer(recipe, name="recipe")
+app.command("plan", short_help="Foresee memory, time and disk of a recipe.")(plan)
 app.command("prepare")(prepare)
 app.command("train")(train)
 app.command("eval")(evaluate)

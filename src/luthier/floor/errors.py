@@ -239,6 +239,7 @@ FAULTS: dict[str, str] = {
     "gate-audit": "The audit log was changed after it was written.",
     "gate-tokens": "The exported file makes other tokens of a text than the model's own tokenizer.",
     "gate-template": "Ollama would ask the model otherwise than it was trained.",
+    "gate-fit": "A plan says that a recipe may not fit the device, or the disk.",
     "gate-level": "A server under load does not keep the level that was asked of it.",
     "gate-parity": "The exported model does not answer as the trained model does.",
     "saved": "The run was asked to stop; it saved a checkpoint first.",

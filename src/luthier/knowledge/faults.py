@@ -5,8 +5,8 @@ The one-sentence meaning of each word is in floor/errors.py; a test keeps both l
 
 from luthier.floor.errors import FAULTS
 from luthier.knowledge.advice import Advice
-from luthier.knowledge.gguf_faults import GGUF
 from luthier.knowledge.gate_faults import GATES
+from luthier.knowledge.gguf_faults import GGUF
 from luthier.knowledge.serving_faults import SERVING
 
 # The first part of a word decides how the program ends; the errors' tree in floor/errors.py has the classes.

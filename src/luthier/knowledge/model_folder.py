@@ -93,6 +93,19 @@ def find_model(name: str, revision: str | None = None) -> Path:
     return _fetch(name, revision)
 
 
+def find_local_model(name: str, revision: str | None = None) -> Path | None:
+    """The folder that `find_model` would give without a network; None for a hub model that was never fetched.
+
+    Raises ModelError mdl-missing for what is neither a folder nor an id of the hub.
+    """
+    if not HUB_ID.fullmatch(name) or Path(name).expanduser().exists():
+        return find_model(name, revision)
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(found).parent if isinstance(found, str) else None
+
+
 def _embedded_folder() -> Path:
     """The base that ships with Luthier: beside the sources in a checkout, inside the package once installed."""
     package = Path(__file__).resolve().parents[1]

@@ -61,6 +61,12 @@ SHAPES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": False,
     },
 }
+# The repositories whose sizes they are, in lower case.
+PUBLISHED: dict[str, str] = {
+    "qwen/qwen2.5-0.5b": "qwen2.5-0.5b",
+    "meta-llama/llama-3.2-1b": "llama-3.2-1b",
+    "meta-llama/llama-3.1-8b": "llama-3.1-8b",
+}
 # Tokens of a pack that keep a large GPU busy and fit beside the weights (the bench of the peers: 16k of 0.5B, 8k of 8B).
 PACK_TOKENS = {"tiny": 2048, "qwen2.5-0.5b": 16384, "llama-3.2-1b": 16384, "llama-3.1-8b": 8192}
 # The least free memory of a GPU for each, its pack included.

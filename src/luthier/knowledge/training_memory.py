@@ -142,21 +142,27 @@ def estimate_training(
     trained = trained_numbers(shape, recipe)
     is_adapted = isinstance(recipe.method, LoraMethod)
     moments = MOMENTS_8BIT_BYTES if recipe.train.optimizer.name == "adamw_8bit" else MOMENTS_BYTES
-    tokens = micro_batch_tokens(recipe)
-    kept = shape.activation_numbers() * compute_bytes
-    if isinstance(recipe.method, LoraMethod) and recipe.method.dropout:
-        # Each adapter keeps its input as dropout left it, and which numbers it kept.
-        kept += sum(shape.layer_matrices[name][0] for name in recipe.method.targets if name in shape.layer_matrices) * (compute_bytes + 1)  # fmt: skip
-    if recipe.train.gradient_checkpointing:
-        activations = tokens * (shape.layers * shape.width * compute_bytes + kept)
-    else:
-        activations = tokens * shape.layers * kept
     return TrainingMemory(
         weights=weight_bytes(shape, recipe, compute_bytes=compute_bytes),
         states=trained * (GRADIENT_BYTES + moments + (4 if is_adapted else 0)),
-        activations=activations,
-        logits=min(most_logits, tokens * shape.vocabulary) * LOGITS_BYTES,
+        activations=training_activations(shape, recipe, compute_bytes=compute_bytes)[0],
+        logits=min(most_logits, micro_batch_tokens(recipe) * shape.vocabulary) * LOGITS_BYTES,
     )
+
+
+def training_activations(shape: DecoderShape, recipe: Recipe, *, compute_bytes: int) -> tuple[float, str]:
+    """Bytes that the backward pass keeps of a micro-batch, where layers are not compiled, and the arithmetic."""
+    tokens = micro_batch_tokens(recipe)
+    kept = shape.activation_numbers() * compute_bytes
+    how = f"{shape.activation_numbers():,} numbers of a layer a token x {compute_bytes} bytes"
+    if isinstance(recipe.method, LoraMethod) and recipe.method.dropout:
+        # Each adapter keeps its input as dropout left it, and which numbers it kept.
+        kept += sum(shape.layer_matrices[name][0] for name in recipe.method.targets if name in shape.layer_matrices) * (compute_bytes + 1)  # fmt: skip
+        how += " and the adapters' inputs as dropout left them"
+    if recipe.train.gradient_checkpointing:
+        inputs = shape.layers * shape.width * compute_bytes
+        return tokens * (inputs + kept), f"{tokens:,} tokens x (inputs of {shape.layers} layers, and of one layer {how})"  # fmt: skip
+    return tokens * shape.layers * kept, f"{tokens:,} tokens x {shape.layers} layers x {how}"
 
 
 def weight_bytes(shape: DecoderShape, recipe: Recipe, *, compute_bytes: int) -> float:
@@ -204,7 +210,7 @@ def ways_to_fit(
     before = needed(recipe)
     ways = []
     whole = before.weights if only_weights else before.total
-    for settings, price, changed in _changes(recipe):
+    for settings, price, changed in changes(recipe):
         after = needed(changed)
         saved = whole - (after.weights if only_weights else after.total)
         if saved > LEAST_SHARE_SAVED * whole:
@@ -212,8 +218,8 @@ def ways_to_fit(
     return ways
 
 
-def _changes(recipe: Recipe) -> list[tuple[str, str, Recipe]]:
-    """What to type, what it costs, and the recipe that it makes."""
+def changes(recipe: Recipe) -> list[tuple[str, str, Recipe]]:
+    """Ways to make a training smaller: what to type, what it costs, and the recipe that it makes. The cheapest in speed come first."""
     train, data, method = recipe.train, recipe.data, recipe.method
     found: list[tuple[str, str, Recipe]] = []
 
