@@ -164,17 +164,7 @@ def advice_facts(
         "situation": situation,
         "ways": [
             {
-                "name": each.way.name,
-                "does": each.does,
-                "is_guides_pick": each.is_guides_pick,
-                "type": each.load.type,
-                "reasons": list(each.reasons),
-                "objections": list(each.objections),
-                "weight_bytes": each.load.weight_bytes,
-                "cache_bytes": each.load.cache_bytes,
-                "most_at_once": each.load.most_at_once,
-                "tokens_per_second": each.load.tokens_per_second,
-                "tokens_per_second_each": each.load.tokens_per_second_each,
+                **_way_facts(each),
                 "commands": commands_of(each, subject, machine, traffic, situation) if each.does else [],
             }
             for each in ranked
@@ -183,4 +173,21 @@ def advice_facts(
         "changed": [
             {"what": change.what, "then": change.then, "source": change.source} for change in CHANGES
         ],
+    }
+
+
+def _way_facts(ranked: Ranked) -> dict[str, Any]:
+    load = ranked.load
+    return {
+        "name": ranked.way.name,
+        "does": ranked.does,
+        "is_guides_pick": ranked.is_guides_pick,
+        "type": load.type,
+        "reasons": list(ranked.reasons),
+        "objections": list(ranked.objections),
+        "weight_bytes": load.weight_bytes,
+        "cache_bytes": load.cache_bytes,
+        "most_at_once": load.most_at_once,
+        "tokens_per_second": load.tokens_per_second,
+        "tokens_per_second_each": load.tokens_per_second_each,
     }
