@@ -30,6 +30,7 @@ from luthier.reports.gguf import GgufFile, GgufReport, Importance
 from luthier.reports.gguf_adapter import GgufAdapterReport
 from luthier.reports.load import LoadReport, RateResult, Waits
 from luthier.reports.merge import MergeReport
+from luthier.reports.ollama import OllamaReport
 from luthier.reports.plan import (
     Disk,
     Item,
@@ -90,6 +91,7 @@ REPORTS = (
     GgufFile,
     Importance,
     GgufAdapterReport,
+    OllamaReport,
     ConvertReport,
     LedgerCounts,
     Disk,
