@@ -79,7 +79,7 @@ class Link(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     source: str
-    """What was right: `adapter`, `merged`, `tuned`, `whole` or `trained`."""
+    """What was right: `adapter`, `merged`, `tuned` or `whole`."""
     target: str
     """`merged`, the type of a GGUF file, `model`, `adapter` or `server`."""
     is_verified: bool = False

@@ -69,7 +69,7 @@ def _gguf_files(recipe: Recipe, run: RunDir, listener: Listener) -> Iterator[Lin
     if not path.is_file():
         return
     report = GgufReport.read(path)
-    source = "merged" if Path(report.source).parent.name == "merge" else "trained"
+    source = "merged" if Path(report.source).parent.name == "merge" else "whole"
     is_older = (
         path.stat().st_mtime_ns < run.report("merge" if source == "merged" else "train").stat().st_mtime_ns
     )

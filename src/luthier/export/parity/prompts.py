@@ -35,6 +35,8 @@ class Asked:
     """The conversation up to the wanted answer; empty for a text."""
     tools: str
     spells_special: bool
+    ids_hold_special: bool
+    """Whether a special token that the text spells is the token itself in `ids`: so it is where a chat template's text is encoded."""
 
 
 def asked_prompts(case: Case) -> list[Asked]:
@@ -55,6 +57,7 @@ def _asked(case: Case, row: CheckRow) -> Asked:
         () if is_text else before,
         "" if is_text else row.row.tools,
         case.rows.spells_special(row),
+        case.rows.template == "chat",
     )
 
 
@@ -74,12 +77,10 @@ def compare_ids(
 ) -> TokenFault | None:
     """Where the other side reads other ids than the model was trained on; None if it does not."""
     same_ids = tuple(theirs) == asked.ids
-    if asked.spells_special:
-        # As plain characters the ids differ, and what they spell is the same.
-        is_plain = not same_ids and _spelt(theirs, tokenizer) == _spelt(asked.ids, tokenizer)
-        if same_ids or is_plain:
-            note(AS_PLAIN if is_plain == _is_chat(asked) else AS_CONTROL)
-            return None
+    # Read in the other way the ids differ, and what they spell is the same.
+    if asked.spells_special and (same_ids or _spelt(theirs, tokenizer) == _spelt(asked.ids, tokenizer)):
+        note(AS_CONTROL if same_ids == asked.ids_hold_special else AS_PLAIN)
+        return None
     if same_ids:
         return None
     return TokenFault(asked.row.origin, first_difference(asked.ids, theirs, tokenizer))
@@ -95,11 +96,6 @@ def compare_counts(asked: Asked, count: int) -> TokenFault | None:
 def fault_of_refusal(asked: Asked, fault: LuthierError) -> TokenFault:
     """A prompt that the other side does not take at all."""
     return TokenFault(asked.row.origin, f"it is refused there: {fault.what}")
-
-
-def _is_chat(asked: Asked) -> bool:
-    """Whether our ids hold the token itself: those of a conversation do, since a template's text is encoded as a whole."""
-    return bool(asked.messages)
 
 
 def _spelt(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> str:

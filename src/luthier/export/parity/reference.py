@@ -9,12 +9,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from luthier.config.method import QloraMethod
 from luthier.config.recipe import Recipe
 from luthier.export.gguf.truth import Truth, ask
-from luthier.export.inputs import read_inputs
 from luthier.export.logits import ATTENTION, ComparedRow, KeptLogits, keep_logits
 from luthier.export.parity.rows import RowSet, read_row_set
 from luthier.export.room import choose_place
 from luthier.export.save import DTYPES
-from luthier.export.stage import MODEL, finished_merge
+from luthier.export.stage import MODEL
 from luthier.floor.errors import UsageError
 from luthier.floor.log import Listener
 from luthier.floor.rundir import RunDir
@@ -89,12 +88,12 @@ def find_reference(recipe: Recipe, run: RunDir, *, subject: Path | None = None) 
     if not is_adapter(run.model):
         return Reference("whole", ModelPlace(run.model, None, None), tokenizer)
     merged = run.stage("merge") / MODEL
-    is_merged = finished_merge(read_inputs(recipe, run)) is not None
+    is_merged = _is_merged(run)
     wanted = recipe.verify.reference
     if wanted == "merged" and not is_merged:
         raise UsageError(
             "run-unfinished",
-            f"the run {run.name} has no merged model of these inputs yet",
+            f"the run {run.name} has no merged model of its training yet",
             where="verify.reference",
             fix=f"Merge it first: luthier merge --run {run.path}; or compare with the adapter over its base: "
             "verify.reference=tuned",
@@ -103,6 +102,14 @@ def find_reference(recipe: Recipe, run: RunDir, *, subject: Path | None = None) 
     if is_merged and wanted != "tuned" and not is_subject:
         return Reference("merged", ModelPlace(merged, None, None), tokenizer)
     return Reference("tuned", trained_place(recipe, run.model), tokenizer)
+
+
+def _is_merged(run: RunDir) -> bool:
+    """Whether there is a merged model of the training as it ended; on which rows it was proven makes no other model of it."""
+    report, model = run.report("merge"), run.stage("merge") / MODEL / "config.json"
+    if not report.is_file() or not model.is_file():
+        return False
+    return report.stat().st_mtime_ns >= run.report("train").stat().st_mtime_ns
 
 
 def trained_place(recipe: Recipe, adapter: Path) -> ModelPlace:

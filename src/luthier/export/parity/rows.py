@@ -6,7 +6,7 @@ a text spells.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from re import Pattern
 
@@ -59,9 +59,17 @@ def read_row_set(recipe: Recipe, data: DataReport | None, tokenizer: PreTrainedT
     rows = _choose(
         read_held_out(Path(recipe.evaluate.path), recipe.data, recipe.evaluate.format), control, recipe
     )
-    checked = render_check_rows(rows, recipe, data, tokenizer)
     shapes = {row.origin: shape_of(row, control) for row in rows}
+    rendered = render_check_rows(rows, recipe, data, tokenizer)
+    checked = replace(
+        rendered, rows=tuple(_unasked(row) if SPECIAL in shapes[row.origin] else row for row in rendered.rows)
+    )
     return RowSet(checked, check_template(recipe, data, rows[0]), shapes)
+
+
+def _unasked(row: CheckRow) -> CheckRow:
+    """A row that programs read in two ways: what each answers is no measure."""
+    return replace(row, expected="")
 
 
 def _choose(rows: Iterable[Row], control: Pattern[str], recipe: Recipe) -> Sequence[Row]:
