@@ -68,6 +68,8 @@ NAMES = ("f_one", "f_two")
 
 def read_tool_style(probe: StyleProbe, style: Style) -> ToolStyle:
     """The template's way with tools. Raises NoStyle, saying what has no form."""
+    if probe.ask("U", tools=_json(TOOLS)) == probe.ask("U"):
+        raise NoStyle("the run's chat template has none")
     if style.system == "last question":
         raise NoStyle("the system text goes before the last question, and so may the tools")
     first = _pieces(probe, "U")[0].removeprefix(style.bos)
