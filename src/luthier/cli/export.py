@@ -174,6 +174,7 @@ def exported_text(run: "RunDir", report: "GgufReport") -> str:
             f"{report.rows_checked:,} held-out rows",
             f"took    {format_duration(report.seconds)}",
             f"run     {shown_path(run)}",
+            "next    luthier export ollama, luthier verify, luthier advise deploy",
         ]
     )
 

@@ -69,6 +69,32 @@ def test_every_end_of_the_run_is_a_stop() -> None:
     )
 
 
+@pytest.mark.parametrize("ends", [10**9, -5, True, 2**70, [1.5, "a", None, -1], {"a": 1}])
+def test_ends_and_settings_that_are_none_are_left_out(ends: object) -> None:
+    assert end_texts(make_tiny_tokenizer(), {"eos_token_id": ends}, answer_end="") == (
+        "<|endoftext|>",
+        "<|im_end|>",
+    )
+    recipe = Recipe.model_validate({"model": {"name": "base"}})
+    odd = {
+        "do_sample": True,
+        "temperature": float("nan"),
+        "top_p": -1,
+        "top_k": "all",
+        "min_p": 1e300,
+        "repetition_penalty": True,
+    }
+    found = parameters_of(recipe, odd, context_tokens=4096)
+    assert found == {
+        "temperature": 1,
+        "top_k": 50,
+        "top_p": 1,
+        "min_p": 0,
+        "repeat_penalty": 1,
+        "num_ctx": 4096,
+    }
+
+
 def test_sampling_is_the_models_own_or_greedy_and_the_context_bounded() -> None:
     sections = {"model": {"name": "base"}, "data": {"max_length": 6000}, "evaluate": {"max_new_tokens": 100}}
     recipe = Recipe.model_validate(sections)

@@ -7,13 +7,13 @@ each is written out. num_ctx is memory that Ollama takes at once, so a context o
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from transformers import PreTrainedTokenizerBase
 
 from luthier.config.recipe import Recipe
 from luthier.knowledge.hostile_json import read_object
-from luthier.text.tokenizer import stop_ids
+from luthier.text.tokenizer import stop_ids, vocabulary_size
 
 USUAL_CONTEXT = 4096
 """Ollama's own default of today below 24 GiB of GPU memory (docs/context-length.mdx)."""
@@ -27,6 +27,7 @@ NAMES = {
     "min_p": "min_p",
     "repetition_penalty": "repeat_penalty",
 }
+MOST_SETTING = 1e6
 GENERATION = "generation_config.json"
 
 
@@ -42,15 +43,16 @@ def parameters_of(recipe: Recipe, generation: dict[str, Any], *, context_tokens:
     found = dict(SAMPLED if samples else GREEDY)
     for theirs, name in NAMES.items():
         value = generation.get(theirs)
-        if (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and (samples or name == "repeat_penalty")
-        ):
+        if _is_setting(value) and (samples or name == "repeat_penalty"):
             found[name] = float(value)
     wanted = recipe.data.max_length + recipe.evaluate.max_new_tokens
     longest = recipe.serve.context_tokens or max(USUAL_CONTEXT, wanted)
     return {**found, "num_ctx": float(min(longest, context_tokens))}
+
+
+def _is_setting(value: Any) -> TypeGuard[float]:
+    """Whether it is a number that a sampler takes; a file may hold anything."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_SETTING
 
 
 def end_texts(
@@ -59,7 +61,9 @@ def end_texts(
     """The texts of all tokens at which the run ends an answer; `answer_end` is one that is no token."""
     given = generation.get("eos_token_id")
     listed = given if isinstance(given, list) else [] if given is None else [given]
-    ids = dict.fromkeys([*stop_ids(tokenizer), *(id for id in listed if isinstance(id, int))])
+    known = [id for id in listed if isinstance(id, int) and not isinstance(id, bool)]
+    size = vocabulary_size(tokenizer)
+    ids = dict.fromkeys([*stop_ids(tokenizer), *(id for id in known if 0 <= id < size)])
     texts = [_text(tokenizer, id) for id in ids]
     return tuple(dict.fromkeys([*filter(None, texts), *([answer_end] if answer_end else [])]))
 
