@@ -65,6 +65,12 @@ class Workshop:
         return self.recipe.model_copy(update={"verify": self.recipe.verify.model_copy(update=settings)})
 
 
+@pytest.fixture(autouse=True)
+def _tiny_models_need_no_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among all that pytest holds, a collection of garbage takes longer than the rest of a verification."""
+    monkeypatch.setattr("luthier.export.parity.stage.release", lambda device: None)
+
+
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     base = make_tiny_model(tmp_path_factory.mktemp("base") / "talking", chat_template=WITH_TOOLS)

@@ -143,13 +143,12 @@ def test_folders_that_cannot_be_loaded_and_words_that_name_nothing_are_refused(
     cut_short(cut)
     narrow = make_tiny_model(tmp_path / "narrow", hidden_size=32)
     adapter = Path(shutil.copytree(workshop.run.model, tmp_path / "adapter"))
-    recipe = workshop.recipe.model_copy(
-        update={"model": workshop.recipe.model.model_copy(update={"name": str(narrow)})}
-    )
+    few = workshop.asked(rows=1, answers=0)
+    recipe = few.model_copy(update={"model": few.model.model_copy(update={"name": str(narrow)})})
     cases: list[tuple[object, Path, type[LuthierError]]] = [
-        (workshop.recipe, cut, ModelError),
+        (few, cut, ModelError),
         (recipe, adapter, ModelError),
-        (workshop.recipe, tmp_path / "nothing", UsageError),
+        (few, tmp_path / "nothing", UsageError),
     ]
     for asked, place, kind in cases:
         with pytest.raises(kind):

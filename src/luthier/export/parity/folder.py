@@ -1,6 +1,5 @@
 """A folder beside the run's model: a whole model, or an adapter over the run's base, loaded as its users load it."""
 
-import gc
 from pathlib import Path
 
 import torch
@@ -24,7 +23,6 @@ def measure_folder(
 ) -> Findings:
     """Measure a model, which is only read. Raises ModelError if it cannot be loaded, EnvironmentFault if memory is short."""
     faults, prompts, texts, notes = _token_faults(place, case)
-    gc.collect()  # one model in memory at a time
     listener.say(f"Loading {place.folder}")
     model = place.load(case.recipe)
     kept = keep_logits(
