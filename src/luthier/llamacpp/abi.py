@@ -160,6 +160,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_decode": (c_int32, (c_void_p, Batch)),
     "llama_get_logits_ith": (ctypes.POINTER(c_float), (c_void_p, c_int32)),
     "llama_get_memory": (c_void_p, (c_void_p,)),
+    "llama_memory_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
     "llama_memory_clear": (None, (c_void_p, c_bool)),
     "llama_adapter_lora_init": (c_void_p, (c_void_p, c_char_p)),
     "llama_set_adapters_lora": (

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from luthier.floor.errors import EnvironmentFault, ModelError
 from luthier.llamacpp import abi
+from luthier.llamacpp.batch import make_batch
 
 Logits = npt.NDArray[np.float32]
 
@@ -93,13 +94,17 @@ def _importance_entries(importance: dict[str, npt.NDArray[np.float32]]) -> Any:
 class LoadedModel:
     """A GGUF file in memory; `open_model` makes one."""
 
-    def __init__(self, library: Library, path: Path, *, vocabulary_only: bool) -> None:
+    def __init__(
+        self, library: Library, path: Path, *, vocabulary_only: bool = False, is_for_speed: bool = False
+    ) -> None:
+        """`is_for_speed` lets llama.cpp lay weights out anew and round its cache, by which it computes a little otherwise."""
+        self._is_for_speed = is_for_speed
         self.library, self.path, self._c = library, path, library.c
         params = self._c.llama_model_default_params()
         params.vocab_only = vocabulary_only
         params.n_gpu_layers = 0
         params.check_tensors = not vocabulary_only
-        params.use_extra_bufts = False  # repacked weights compute otherwise: what is measured is the file
+        params.use_extra_bufts = is_for_speed  # what is measured is the file, as it lies there
         self._model = self._c.llama_model_load_from_file(str(path).encode(), params)
         if not self._model:
             raise ModelError("gguf-load", REFUSED, where=str(path))
@@ -110,6 +115,11 @@ class LoadedModel:
     def vocabulary_tokens(self) -> int:
         """V: how many tokens the file knows."""
         return int(self._c.llama_vocab_n_tokens(self._vocabulary))
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens that the model was trained to look at."""
+        return int(self._c.llama_model_n_ctx_train(self._model))
 
     @property
     def file_type(self) -> int | None:
@@ -161,21 +171,22 @@ class LoadedModel:
         """Whether generation ends at this token."""
         return bool(self._c.llama_vocab_is_eog(self._vocabulary, token))
 
-    def start(self, *, context_tokens: int, threads: int) -> None:
-        """Make room for `context_tokens` tokens. Keys and values stay in F32 and attention is the plain one."""
+    def start(self, *, context_tokens: int, threads: int, rows: int = 1) -> None:
+        """Make room for `rows` rows of `context_tokens` tokens. Unless it is for speed, keys and values stay in F32 and attention is the plain one."""
         params = self._c.llama_context_default_params()
-        params.n_ctx = context_tokens
-        params.n_batch = params.n_ubatch = min(BATCH_TOKENS, context_tokens)
+        params.n_ctx, params.n_seq_max = context_tokens * rows, rows
+        params.n_batch = params.n_ubatch = min(BATCH_TOKENS, context_tokens * rows)
         params.n_outputs_max = params.n_outputs_max_per_seq = params.n_batch
         params.n_threads = params.n_threads_batch = threads
-        params.flash_attn_type = abi.FLASH_ATTENTION_OFF
-        params.type_k = params.type_v = abi.F32_CACHE
+        if not self._is_for_speed:
+            params.flash_attn_type = abi.FLASH_ATTENTION_OFF
+            params.type_k = params.type_v = abi.F32_CACHE
         self.stop()
         self._context = self._c.llama_init_from_model(self._model, params)
         if not self._context:
             raise EnvironmentFault(
                 "env-memory",
-                f"llama.cpp has no memory for a context of {context_tokens:,} tokens",
+                f"llama.cpp has no memory for {rows:,} times a context of {context_tokens:,} tokens",
                 where=str(self.path),
             )
 
@@ -198,7 +209,7 @@ class LoadedModel:
             places = [start + place for place in range(len(piece)) if start + place in wanted]
             self._decode(piece, start, outputs=places)
             for place in places:
-                yield self._logits_at(place - start)
+                yield self.logits_at(place - start)
 
     def continue_greedily(
         self, prompt: Sequence[int], *, new_tokens: int, stop_ids: Sequence[int]
@@ -211,7 +222,7 @@ class LoadedModel:
         answer: list[int] = []
         last = (len(prompt) - 1) % BATCH_TOKENS
         while True:
-            token = int(self._logits_at(last).argmax())
+            token = int(self.logits_at(last).argmax())
             if token in stop_ids or len(answer) == new_tokens:
                 return answer
             answer.append(token)
@@ -237,30 +248,33 @@ class LoadedModel:
             self._c.llama_model_free(self._model)
             self._model = None
 
-    def _decode(self, ids: Sequence[int], start: int, *, outputs: Sequence[int]) -> None:
-        count = len(ids)
-        sequence = (ctypes.c_int32 * 1)(0)
-        pointer = ctypes.cast(sequence, ctypes.POINTER(ctypes.c_int32))
-        wanted = set(outputs)
-        batch = abi.Batch(
-            n_tokens=count,
-            token=(ctypes.c_int32 * count)(*ids),
-            pos=(ctypes.c_int32 * count)(*range(start, start + count)),
-            n_seq_id=(ctypes.c_int32 * count)(*[1] * count),
-            seq_id=(ctypes.POINTER(ctypes.c_int32) * count)(*[pointer] * count),
-            logits=(ctypes.c_int8 * count)(*[start + place in wanted for place in range(count)]),
-        )
-        status = self._c.llama_decode(self._context, batch)
+    def decode(
+        self, ids: Sequence[int], positions: Sequence[int], rows: Sequence[int], wanted: Sequence[bool]
+    ) -> None:
+        """Compute tokens at their positions of their rows; `logits_at` has those that are `wanted`, by their place among `ids`.
+
+        Raises ModelError gguf-load if llama.cpp does not.
+        """
+        status = self._c.llama_decode(self._context, make_batch(ids, positions, rows, wanted))
         if status != 0:
             raise ModelError(
                 "gguf-load", f"llama.cpp does not compute the file (status {status})", where=str(self.path)
             )
 
-    def _logits_at(self, place: int) -> Logits:
+    def forget_row(self, row: int) -> None:
+        """Empty one row's part of the cache."""
+        self._c.llama_memory_seq_rm(self._c.llama_get_memory(self._context), row, -1, -1)
+
+    def logits_at(self, place: int) -> Logits:
+        """[V] the logits of a token of the last batch."""
         pointer = self._c.llama_get_logits_ith(self._context, place)
         if not pointer:
             raise ModelError("gguf-load", "llama.cpp gives no logits", where=str(self.path))
         return np.ctypeslib.as_array(pointer, shape=(self.vocabulary_tokens,)).copy()
+
+    def _decode(self, ids: Sequence[int], start: int, *, outputs: Sequence[int]) -> None:
+        places, wanted = range(start, start + len(ids)), set(outputs)
+        self.decode(ids, places, [0] * len(ids), [place in wanted for place in places])
 
 
 @contextmanager

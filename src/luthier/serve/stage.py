@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from luthier.config.recipe import Recipe
 from luthier.floor.errors import UsageError
 from luthier.floor.log import Listener, Silent
+from luthier.llamacpp.find import need_library
 from luthier.serve.engines.engine import Engine
 from luthier.serve.hooks import Fittings
 from luthier.serve.server import bind, refuse_open_bind, run_server
@@ -45,15 +46,23 @@ def serve(
 
 
 def make_engine(served: Served, recipe: Recipe, listener: Listener) -> Engine:
-    """The engine for these models, not started yet. Raises UsageError for a GGUF file, which none of the engines reads."""
-    from luthier.serve.engines.own import OwnEngine
+    """The engine for these models, not started yet: llama.cpp for a GGUF file, else Luthier's own generator.
 
-    if served.gguf is not None:
+    Raises EnvironmentFault (env-extra) if there is no llama.cpp, UsageError for a GGUF file without a tokenizer.
+    """
+    from luthier.serve.engines.own import GGUF_MODULE, OwnEngine
+
+    specification = served.for_own(recipe.serve, device=recipe.model.device)
+    if served.gguf is None:
+        return OwnEngine(specification, listener)
+    need_library()
+    folder = served.models[0].tokenizer_folder
+    if not (folder / "tokenizer_config.json").is_file():
         raise UsageError(
             "usage",
-            f"{served.gguf.name} is a GGUF file, and this server has no engine that reads those",
+            f"{served.gguf.name} belongs to no run, and no tokenizer lies beside it",
             where="the command line",
-            fix="Serve the model that it was made from; or the file with llama.cpp's own server: "
-            f"llama-server -m {served.gguf}",
+            why="Prompts are rendered and encoded by the tokenizer of the model that the file was made from.",
+            fix=f"Put tokenizer.json and tokenizer_config.json beside it; or take llama.cpp's own server: llama-server -m {served.gguf}",
         )
-    return OwnEngine(served.for_own(recipe.serve, device=recipe.model.device), listener)
+    return OwnEngine(specification, listener, module=GGUF_MODULE, name="llama.cpp")

@@ -90,7 +90,7 @@ def find_served(
 def _find(target: str, config: ServeConfig, base: str | None) -> Served:
     path = Path(target).expanduser()
     if path.suffix == GGUF and path.is_file():
-        return Served((ServedModel(_as_name(path.stem), path, None, path.parent, _chosen(config, None)),))
+        return Served((_of_file(path, config),))
     if (path / "config_used.yaml").is_file() or _is_run(target):
         return _of_run(open_run(target), config)
     if is_adapter(path):
@@ -104,6 +104,17 @@ def _find(target: str, config: ServeConfig, base: str | None) -> Served:
         where="the command line",
         fix="See the runs: luthier runs; or serve the embedded model: luthier serve embedded",
     )
+
+
+def _of_file(path: Path, config: ServeConfig) -> ServedModel:
+    """A GGUF file, with the tokenizer of the run that exported it, or with one that lies beside it."""
+    run = next(
+        (RunDir(each) for each in path.resolve().parents if (each / "config_used.yaml").is_file()), None
+    )
+    name = _as_name(path.stem)
+    if run is None:
+        return ServedModel(name, path, None, path.parent, _chosen(config, None))
+    return ServedModel(name, path, None, run.model, _chosen(config, _template_of(run)))
 
 
 def _is_run(target: str) -> bool:

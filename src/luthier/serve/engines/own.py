@@ -1,17 +1,18 @@
-"""Luthier's own generator as an engine: safetensors models, adapters over their base, several by name; continuous batching.
+"""Engines of a worker process: Luthier's own generator (safetensors models, adapters over their base, several by name) or llama.cpp.
 
-This is the server's side: it hands orders to the process of `own_worker.py`, sorts what comes back, and starts that process anew
+This is the server's side: it hands orders to the process of `own_worker.py` or `gguf_worker.py`, sorts what comes back, and starts that process anew
 when it dies.
 """
 
 import asyncio
 import contextlib
 import itertools
+import signal
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from luthier.floor import errors
-from luthier.floor.errors import EnvironmentFault, LuthierError
+from luthier.floor.errors import EnvironmentFault, LuthierError, ModelError
 from luthier.floor.log import Listener, Silent
 from luthier.serve.api import ChatRequest, CompletionRequest, text_of
 from luthier.serve.engines.engine import EngineFacts, Piece, Prepared, TokenFacts
@@ -19,6 +20,7 @@ from luthier.serve.engines.worker_process import WorkerProcess
 from luthier.serve.refusal import Refusal, busy
 
 MODULE = "luthier.serve.engines.own_worker"
+GGUF_MODULE = "luthier.serve.engines.gguf_worker"
 # A worker that dies again so soon after its start is not started at once: something is wrong that a start does not mend.
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
@@ -28,8 +30,16 @@ RETRY_AFTER_S = 5
 class OwnEngine:
     """Answers in a worker process; `specification` is what `own_worker.House` reads."""
 
-    def __init__(self, specification: Mapping[str, Any], listener: Listener | None = None) -> None:
+    def __init__(
+        self,
+        specification: Mapping[str, Any],
+        listener: Listener | None = None,
+        *,
+        module: str = MODULE,
+        name: str = "own",
+    ) -> None:
         self._specification = specification
+        self._module, self._name = module, name
         self._listener = listener or Silent()
         self._worker: WorkerProcess | None = None
         self._facts: EngineFacts | None = None
@@ -111,11 +121,18 @@ class OwnEngine:
 
     async def _load(self) -> AsyncIterator[dict[str, Any]]:
         """Start the process and wait until its models are loaded; what it says from then on."""
-        self._worker = await WorkerProcess.start(MODULE, self._specification)
+        self._worker = await WorkerProcess.start(self._module, self._specification)
         lines = self._worker.lines()
         first = await anext(lines, None)
         if first is None:
             code = await self._worker.ended()
+            if self._module == GGUF_MODULE and code not in (0, -signal.SIGKILL):
+                raise ModelError(
+                    "gguf-load",
+                    f"llama.cpp died of the file (exit code {code})",
+                    where=self._specification["models"][0]["folder"],
+                    fix="If the file was made elsewhere, take it again from where it was published.",
+                )
             raise EnvironmentFault(
                 "env-memory",
                 f"the process that loads the model ended with {code}",
@@ -125,7 +142,7 @@ class OwnEngine:
         if first["is"] == "failed":
             raise _as_error(first)
         self._facts = EngineFacts(
-            name="own",
+            name=self._name,
             models=tuple(first["models"]),
             context_tokens=first["context_tokens"],
             most_rows=first["most_rows"],

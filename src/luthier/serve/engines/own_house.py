@@ -1,5 +1,6 @@
 """The models of the own generator's process, loaded: one lane a name, all over the weights of one base."""
 
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from luthier.modelling.attention import choose_attention
 from luthier.modelling.device import choose_device, choose_precision
 from luthier.modelling.generate import fitting_tokens
 from luthier.modelling.load import load_base
+from luthier.modelling.running_batch import answering, make_batch
+from luthier.modelling.slot_decoder import READ_TOGETHER
 from luthier.serve.engines.own_rows import Lane
 from luthier.serve.engines.prepare import Preparer
 
@@ -61,7 +64,11 @@ class House:
                 preparers[key] = Preparer(Path(key[0]), model["template"])
             name = names[model["name"]]
             self.lanes[model["name"]] = Lane(
-                model["name"], self.model, preparers[key], partial(self._activate, name)
+                model["name"],
+                partial(make_batch, self.model),
+                preparers[key],
+                partial(self._activate, name),
+                READ_TOGETHER.get(device.type, READ_TOGETHER["cpu"]),
             )
         text = text_config(config)
         found = text.get("max_position_embeddings") or text.get("n_positions") or UNBOUNDED_CONTEXT
@@ -81,6 +88,10 @@ class House:
             self.model.base_model.enable_adapter_layers()
             self.model.set_adapter(adapter)
         self._active = adapter
+
+    def answering(self) -> AbstractContextManager[None]:
+        """Inside, rows can be answered."""
+        return answering(self.model)
 
     def facts(self) -> dict[str, Any]:
         """What the server must know."""

@@ -10,14 +10,25 @@ import threading
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
-from luthier.modelling.running_batch import answering
-from luthier.serve.engines.own_house import House
 from luthier.serve.engines.own_rows import Lane, is_memory_fault
 from luthier.serve.engines.prepare import Prompt
 from luthier.serve.refusal import Refusal
+
+
+class House(Protocol):
+    """The models of a worker, loaded, one lane each."""
+
+    lanes: dict[str, Lane]
+
+    def answering(self) -> AbstractContextManager[None]:
+        """Inside, rows can be answered."""
+
+    def facts(self) -> dict[str, Any]:
+        """What the server must know."""
 
 
 class Line:
@@ -99,7 +110,7 @@ def read_orders(house: House, orders: "queue.SimpleQueue[dict[str, Any] | None]"
 def run(house: House, orders: "queue.SimpleQueue[dict[str, Any] | None]", line: Line) -> None:
     """Step by step until the input ends; between steps rows join and leave."""
     lanes = list(house.lanes.values())
-    with answering(house.model):
+    with house.answering():
         while True:
             is_idle = all(lane.is_idle for lane in lanes)
             taken = _take_orders(orders, wait=is_idle)

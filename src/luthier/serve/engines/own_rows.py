@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from luthier.modelling.running_batch import make_batch
-from luthier.modelling.slot_decoder import READ_TOGETHER
+from luthier.modelling.running_batch import RunningBatch
 from luthier.serve.engines.prepare import Preparer
 from luthier.serve.engines.sampling import Chooser, Settings, choose, likelihoods
 from luthier.serve.engines.spelling import Speller, StopFinder
@@ -44,18 +43,17 @@ class Lane:
     """The rows of one model."""
 
     name: str
-    model: nn.Module
+    make_batch: Callable[[], RunningBatch]
     preparer: Preparer
     activate: Callable[[], None]
     """Make the shared weights answer as this model."""
+    read_together: int
+    """Tokens of prompts that one pass reads."""
     waiting: deque[RowUnderWay] = field(default_factory=deque)
     rows: list[RowUnderWay] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._batch = make_batch(self.model)
-        self._read_together = READ_TOGETHER.get(
-            next(self.model.parameters()).device.type, READ_TOGETHER["cpu"]
-        )
+        self._batch = self.make_batch()
 
     @property
     def is_idle(self) -> bool:
@@ -108,14 +106,14 @@ class Lane:
         """Give up every row; returns their handles."""
         handles = [row.handle for row in (*self.rows, *self.waiting)]
         self.rows, self.waiting = [], deque()
-        self._batch = make_batch(self.model)
+        self._batch = self.make_batch()
         return handles
 
     def _joining(self) -> list[RowUnderWay]:
         """As many waiting prompts as one pass may hold; a longer one is a pass of its own, between two steps of the others."""
         joining: list[RowUnderWay] = []
         tokens = 0
-        while self.waiting and (not joining or tokens + len(self.waiting[0].prompt) <= self._read_together):
+        while self.waiting and (not joining or tokens + len(self.waiting[0].prompt) <= self.read_together):
             row = self.waiting.popleft()
             joining.append(row)
             tokens += len(row.prompt)

@@ -10,9 +10,21 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from luthier.serve.engines.own_loop import House
 
 
-def main() -> int:
+def load_own(specification: dict[str, Any]) -> "House":
+    """Models of safetensors, by torch."""
+    from luthier.serve.engines.own_house import House
+
+    return House(specification)
+
+
+def main(load: "Callable[[dict[str, Any]], House]" = load_own) -> int:
     """Work until the input ends; the exit code is that of the error that kept the models from loading."""
     # Whatever a library prints must not get between the lines.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -21,12 +33,11 @@ def main() -> int:
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
     from luthier.floor.errors import LuthierError
-    from luthier.serve.engines.own_house import House
     from luthier.serve.engines.own_loop import Line, work
 
     line = Line(out)
     try:
-        house = House(json.loads(sys.stdin.readline()))
+        house = load(json.loads(sys.stdin.readline()))
     except LuthierError as fault:
         line.say(**{"is": "failed"}, kind=type(fault).__name__, **fault.as_json())
         return fault.exit_code
