@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ CHECKS = (
 )
 
 
-def test_the_server_keeps_to_its_own_description(start: Start) -> None:
+def test_the_server_keeps_to_its_own_description(start: Start, tmp_path: Path) -> None:
     with start(most_new_tokens=2) as running:
         done = subprocess.run(
             [
@@ -32,6 +33,7 @@ def test_the_server_keeps_to_its_own_description(start: Start) -> None:
             ],
             capture_output=True,
             text=True,
+            cwd=tmp_path,  # it leaves a folder of its own
             timeout=300,
         )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

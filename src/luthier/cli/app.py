@@ -136,7 +136,7 @@ app.command("publish", short_help="Publish a run on the Hugging Face hub.")(publ
 app.command("runs")(runs)
 app.add_typer(bench, name="bench")
 app.add_typer(env, name="env")
-app.command("explain", short_help="Explain the word of a fault, or a setting.")(explain)
+app.command("explain", short_help="Explain the word of a fault, a setting, or a topic.")(explain)
 
 
 def main() -> None:

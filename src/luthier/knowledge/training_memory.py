@@ -34,6 +34,8 @@ class DecoderShape:
     vocabulary: int
     is_tied: bool
     feed_forward_matrices: int = 3
+    heads: int = 1
+    """Of queries."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "DecoderShape | None":
@@ -56,6 +58,7 @@ class DecoderShape:
             vocabulary=text["vocab_size"],
             is_tied=bool(text.get("tie_word_embeddings", tied_by_default)),
             feed_forward_matrices=3 if is_gated else 2,
+            heads=heads,
         )
 
     @classmethod
@@ -70,7 +73,12 @@ class DecoderShape:
             method.kv_heads * head_width,
             method.vocabulary_size,
             method.tie_embeddings,
+            heads=method.heads,
         )
+
+    @property
+    def head_width(self) -> int:
+        return self.query_width // self.heads
 
     @property
     def layer_matrices(self) -> dict[str, tuple[int, int]]:
