@@ -133,14 +133,13 @@ def key_of(variable: str | None) -> str | None:
 def verified_text(run: "RunDir", report: "VerifyReport") -> str:
     """What was compared, how far apart the two are, and what the verdict rests on."""
     from luthier.cli.choose import shown_path
-    from luthier.floor.units import format_bytes, format_duration
+    from luthier.floor.units import format_duration
 
-    size = f", {format_bytes(report.subject_bytes)}" if report.subject_bytes is not None else ""
     verdict = "answers as the model does" if report.passed else "is too far from the model"
     lines = [
         f"{shown_subject(report.subject)} {verdict}",
         "",
-        f"kind        {report.type or report.kind}{size}",
+        f"kind        {kind_text(report)}",
         f"against     the {report.reference} model of {shown_path(run)}, {report.rows_checked:,} held-out rows",
         f"tokens      {tokens_text(report)}",
         *_figures(report),
@@ -149,6 +148,15 @@ def verified_text(run: "RunDir", report: "VerifyReport") -> str:
         f"took        {format_duration(report.seconds)}",
     ]
     return "\n".join(lines)
+
+
+def kind_text(report: "VerifyReport") -> str:
+    """What the subject is."""
+    from luthier.floor.units import format_bytes
+
+    if report.subject_bytes is not None:
+        return f"{report.type}, {format_bytes(report.subject_bytes)}"
+    return f"{report.kind}, {report.type} by its name" if report.type else report.kind
 
 
 def shown_subject(subject: str) -> str:

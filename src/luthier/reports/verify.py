@@ -35,7 +35,7 @@ class VerifyReport(Report):
     subject: str
     kind: Kind
     type: str | None
-    """`F16`, `Q5_K_M`, ...: of a GGUF file."""
+    """`F16`, `Q5_K_M`, ...: of a GGUF file, or the one with which the name of a server's model ends."""
     sha256: str | None
     """Of a GGUF file."""
     subject_bytes: int | None
@@ -104,4 +104,5 @@ class Link(BaseModel):
 
     @property
     def is_broken(self) -> bool:
-        return self.state not in ("stands", "stood")
+        """Whether the chain cannot be relied on: what was verified and is gone was somebody's file, and no link of the run."""
+        return self.state not in (("stands", "stood", "gone") if self.is_verified else ("stands",))

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from transformers import AutoModelForCausalLM
 
-from luthier.text.tokenizer import load_tokenizer
+from luthier.text.tokenizer import load_tokenizer, stop_ids
 
 Make = Literal["llamacpp", "vllm", "ollama", "bare"]
 Json = dict[str, Any]
@@ -27,9 +27,11 @@ class NotTaken(Exception):
 class Other:
     """A server of one make over a model folder."""
 
-    def __init__(self, make: Make, folder: Path) -> None:
+    def __init__(self, make: Make, folder: Path, *, stops: bool) -> None:
         self.make = make
+        self.stops = stops
         self.tokenizer = load_tokenizer(folder)
+        self.ends = stop_ids(self.tokenizer)
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
     def answer(self, path: str, body: Json) -> Json:
@@ -93,7 +95,7 @@ class Other:
         ids: list[int] = []
         tops: list[list[Any]] = []
         with torch.inference_mode():
-            while len(ids) < most and (not ids or ids[-1] != self.tokenizer.eos_token_id):
+            while len(ids) < most and not (self.stops and ids and ids[-1] in self.ends):
                 logprobs_V = self.model(torch.tensor([prompt + ids])).logits[0, -1].log_softmax(-1)
                 found = logprobs_V.topk(max(1, wanted))
                 ids.append(int(found.indices[0]))
@@ -159,9 +161,9 @@ def serving(
 
 
 @contextmanager
-def other_server(make: Make, folder: Path) -> Iterator[str]:
-    """A server of one make; yields its address."""
-    other = Other(make, folder)
+def other_server(make: Make, folder: Path, *, stops: bool = True) -> Iterator[str]:
+    """A server of one make, which may know of no end of an answer; yields its address."""
+    other = Other(make, folder, stops=stops)
 
     def answer(path: str, body: Json | None) -> tuple[int, bytes]:
         try:

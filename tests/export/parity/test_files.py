@@ -1,17 +1,20 @@
 """Files held against a run: those that are the run's model pass, each real fault is found, named and left where it lies."""
 
+import re
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
+from luthier.cli.verify import chain_text, verified_text
 from luthier.export.gguf.stage import export_gguf
 from luthier.export.parity.chain import read_chain
 from luthier.export.parity.stage import refusal, report_path, verify
 from luthier.floor.errors import Interrupted, LuthierError, ModelError, SavedAndStopped, UsageError
 from luthier.floor.files import sha256_of
 from luthier.floor.stop import StopFlag
+from luthier.floor.units import format_bytes
 from luthier.reports.verify import VerifyReport
 from tests.export.gguf.test_stage import cut_short, enlarge_a_tensor
 from tests.export.gguf.writing import write
@@ -44,6 +47,10 @@ def test_a_file_of_the_run_passes_on_every_shape_of_conversation(
     assert report.perplexity_after == pytest.approx(report.perplexity_before, rel=1e-3)
     assert report.metrics["exact_match"].before == report.metrics["exact_match"].after
     assert any("read as the token" in note for note in report.notes), report.notes
+    said = verified_text(workshop.run, report)
+    assert f"kind        F16, {format_bytes(report.subject_bytes or 0)}" in said
+    assert "the same ids for" in said
+    assert "prompts     plain 3, " in said
     assert sha256_of(right_file) == before
 
 
@@ -180,6 +187,7 @@ def test_the_chain_shows_every_link_and_tells_a_changed_file(
     assert links[-1].name == file.path
     assert {link.state for link in (*links[:2], links[-1])} == {"stands"}
     assert links[1].metrics.keys() >= {"exact_match", "bleu"}
+    assert re.search(r"merged -> Q8_0, verified +stands", chain_text(workshop.run, links))
     content = bytearray(Path(file.path).read_bytes())
     content[-1] ^= 1
     Path(file.path).write_bytes(content)

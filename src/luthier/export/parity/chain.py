@@ -129,7 +129,7 @@ def _verified(run: RunDir, listener: Listener) -> Iterator[Link]:
         report = VerifyReport.read(path)
         yield Link(
             source=report.reference,
-            target=report.type or report.kind,
+            target=" ".join(filter(None, [report.type, None if report.kind == "gguf" else report.kind])),
             is_verified=True,
             name=report.subject,
             report=str(path),

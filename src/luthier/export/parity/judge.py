@@ -1,5 +1,6 @@
 """Whether a subject is near enough to the run's model: every bound that it breaks, in one list."""
 
+import re
 from dataclasses import dataclass
 
 from luthier.config.recipe import Recipe
@@ -32,6 +33,12 @@ def find_type(file_type: int | None, *, bits_a_weight: float) -> TypeFacts:
         return known[file_type]
     by_bits = sorted(GGUF_TYPES.values(), key=lambda facts: facts.bits)
     return next((facts for facts in reversed(by_bits) if facts.bits <= bits_a_weight), by_bits[0])
+
+
+def type_in_name(model: str) -> TypeFacts | None:
+    """The type with which the name of a server's model ends, as GGUF files and Ollama's tags are named."""
+    words = re.split(r"[-:./]", model.upper().removesuffix(".GGUF"))
+    return GGUF_TYPES.get(words[-1])
 
 
 def budget_of(recipe: Recipe, findings: Findings, type: TypeFacts | None, metrics: Metrics) -> Budget:

@@ -14,7 +14,7 @@ from luthier.export.logits import ComparedRow, Logits
 from luthier.export.parity.candidates import Compared, Spellings, Told, compare_told, read_told
 from luthier.export.parity.client import Client, Json, Refused
 from luthier.export.parity.findings import Findings
-from luthier.export.parity.prompts import Asked, TokenFault, asked_prompts, compare_counts, compare_ids
+from luthier.export.parity.prompts import CUT, Asked, TokenFault, asked_prompts, compare_counts, compare_ids
 from luthier.export.parity.readings import Reader, answer_request, find_reader
 from luthier.export.parity.reference import Case
 from luthier.floor.log import Listener
@@ -61,6 +61,29 @@ class Tally:
             self.worst,
             sum(each.candidates for each in found) / tokens,
         )
+
+
+@dataclass
+class Ends:
+    """Whether the server ends its answers where the model does: of those that say the same up to there."""
+
+    ended: int = 0
+    ran_on: list[TokenFault] = field(default_factory=list)
+
+    def note(self, origin: str, ours: str, theirs: str, finish: str | None) -> None:
+        """An answer that the model ended by itself."""
+        if not ours or not theirs.startswith(ours):
+            return
+        rest = theirs.removeprefix(ours)
+        if rest or finish == "length":
+            what = f"the server's answer runs on behind its end: {rest[:CUT]!r}"
+            self.ran_on.append(TokenFault(origin, what))
+        else:
+            self.ended += 1
+
+    def faults(self) -> list[TokenFault]:
+        """The first answer that ran on, if most did; single ones may, where ending was a close choice."""
+        return self.ran_on[:1] if len(self.ran_on) > self.ended else []
 
 
 @dataclass(frozen=True)
@@ -218,7 +241,7 @@ def _answers(
     questions = case.rows.checked.questions[: len(case.truth.prompts)]
     by_row = {id(each.row): each for each in asked}
     facts = list(case.answers.by_row()) if case.answers is not None else []
-    answers, refused, tally = [], [], Tally()
+    answers, refused, tally, ends = [], [], Tally(), Ends()
     for number, (row, ids) in enumerate(zip(questions, case.truth.prompts, strict=True)):
         talk.step("answers of the server", number, len(questions))
         answer = _ask(talk, by_row.get(id(row)), ids, wants_facts=wants_facts)
@@ -231,10 +254,13 @@ def _answers(
         choice, told = talk.told(answer)
         said = choice.get("message") or {}
         answers.append(_end(str(choice.get("text") or said.get("content") or ""), case.truth.answer_end))
+        if len(case.truth.answers[number]) < case.truth.new_tokens:
+            ours = case.truth.spoken(case.truth.answers[number], case.tokenizer)
+            ends.note(row.origin, ours.strip(), answers[-1].strip(), choice.get("finish_reason"))
         if told and facts:
             _compare_answer(tally, row.origin, *facts[number], told, talk)
     talk.step("answers of the server", len(questions), len(questions))
-    return answers, refused, tally
+    return answers, [*refused, *ends.faults()], tally
 
 
 def _ask(talk: Conversation, asked: Asked | None, ids: Sequence[int], *, wants_facts: bool) -> Json | Refused:

@@ -17,7 +17,7 @@ from luthier.export.parity.client import Client
 from luthier.export.parity.findings import Findings
 from luthier.export.parity.folder import measure_folder
 from luthier.export.parity.gguf_file import measure_gguf
-from luthier.export.parity.judge import Budget, Metrics, budget_of, find_type, problems_of
+from luthier.export.parity.judge import Budget, Metrics, budget_of, find_type, problems_of, type_in_name
 from luthier.export.parity.prompts import asked_prompts
 from luthier.export.parity.reference import Case, ModelPlace, ask_reference, find_reference, trained_place
 from luthier.export.parity.server import measure_server
@@ -184,7 +184,7 @@ def _server(client: Client, model: str | None, run: RunDir, listener: Listener) 
 def _report(case: Case, subject: Subject, findings: Findings, *, seconds: float) -> VerifyReport:
     recipe, likeness = case.recipe, findings.likeness
     file_bytes = subject.path.stat().st_size if subject.kind == "gguf" and subject.path else None
-    type = _type_of(case, findings, file_bytes)
+    type = type_in_name(subject.name) if subject.kind == "server" else _type_of(case, findings, file_bytes)
     metrics: Metrics = case.truth.task_metrics(findings.answers, case.tokenizer) if findings.answers else {}
     budget = budget_of(recipe, findings, type, metrics)
     problems = problems_of(findings, budget, metrics)
