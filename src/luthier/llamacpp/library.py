@@ -24,6 +24,7 @@ Logits = npt.NDArray[np.float32]
 
 WARNING_LEVEL, CONTINUED_LEVEL = 3, 5  # enum ggml_log_level
 BATCH_TOKENS = 512
+CACHE_STEP = 256  # llama.cpp pads the context to it (llama-context.cpp), and would take it from the rows
 QUANTIZE_BUFFER_BYTES = 2**30
 REFUSED = "llama.cpp does not load the file"
 
@@ -174,6 +175,8 @@ class LoadedModel:
     def start(self, *, context_tokens: int, threads: int, rows: int = 1) -> None:
         """Make room for `rows` rows of `context_tokens` tokens. Unless it is for speed, keys and values stay in F32 and attention is the plain one."""
         params = self._c.llama_context_default_params()
+        if rows > 1:
+            context_tokens = -(-context_tokens // CACHE_STEP) * CACHE_STEP
         params.n_ctx, params.n_seq_max = context_tokens * rows, rows
         params.n_batch = params.n_ubatch = min(BATCH_TOKENS, context_tokens * rows)
         params.n_outputs_max = params.n_outputs_max_per_seq = params.n_batch

@@ -71,7 +71,9 @@ class GgufHouse:
         self.most_rows = specification.get("most_rows") or USUAL_ROWS
         self._threads = threads
         self.lanes = {
-            model["name"]: Lane(model["name"], self._make_rows, preparer, lambda: None, BATCH_TOKENS)
+            model["name"]: Lane(
+                model["name"], self._make_rows, preparer, lambda: None, BATCH_TOKENS, self.most_rows
+            )
         }
 
     def _make_rows(self) -> LlamaRows:

@@ -3,6 +3,7 @@
 A lane is one model name (the base, or one adapter over it) with a batch of its own; lanes share the weights of the base and take turns.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class Lane:
     """Make the shared weights answer as this model."""
     read_together: int
     """Tokens of prompts that one pass reads."""
+    most_rows: float = math.inf
+    """Rows that the batch has places for."""
     waiting: deque[RowUnderWay] = field(default_factory=deque)
     rows: list[RowUnderWay] = field(default_factory=list)
 
@@ -93,9 +96,9 @@ class Lane:
         stepping = list(self.rows)
         if stepping:
             reports += self._take(stepping, self._batch.step([row.last for row in stepping]))
+        self._let_go()
         joining = self._joining()
         if joining:
-            self._let_go()
             logits_BV = self._batch.join([row.prompt for row in joining])
             self.rows += joining
             reports += self._take(joining, logits_BV)
@@ -113,7 +116,9 @@ class Lane:
         """As many waiting prompts as one pass may hold; a longer one is a pass of its own, between two steps of the others."""
         joining: list[RowUnderWay] = []
         tokens = 0
-        while self.waiting and (not joining or tokens + len(self.waiting[0].prompt) <= self.read_together):
+        while self.waiting and len(self.rows) + len(joining) < self.most_rows:
+            if joining and tokens + len(self.waiting[0].prompt) > self.read_together:
+                break
             row = self.waiting.popleft()
             joining.append(row)
             tokens += len(row.prompt)
