@@ -122,6 +122,10 @@ def warnings(made: "Made") -> list[str]:
             f"{report.prompts_with_blanks} prompts of the rows have white space around a text, which the run's template takes "
             "off and Ollama leaves: send texts without it."
         )
+    if not report.has_later_system:
+        said.append(
+            "A system text between other messages comes out otherwise than in the run: send it first."
+        )
     if report.writes_day:
         said.append(
             "The chat template writes the day's date; the Modelfile keeps today's. Make it again when that matters."

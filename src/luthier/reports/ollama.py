@@ -42,3 +42,5 @@ class OllamaReport(Report):
     """Of the first prompt counted as `other_tools`: where it is, and what differs."""
     writes_day: bool
     """The run's template writes the day's date; the Modelfile keeps the day it was made on."""
+    has_later_system: bool
+    """System texts between other messages come out the same as well."""

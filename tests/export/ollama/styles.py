@@ -92,6 +92,34 @@ GEMMA_3 = Style(
     ),
     end="<end_of_turn>",
 )
+# Collects every system text at the top, as DeepSeek's do.
+HOISTING = Style(
+    special=("<|begin|>", "<|end|>", "<|user|>", "<|assistant|>"),
+    bos="<|begin|>",
+    eos="<|end|>",
+    template=(
+        "{% set ns = namespace(orders='') %}{% for message in messages %}{% if message['role'] == 'system' %}"
+        "{% set ns.orders = ns.orders + ('\n\n' if ns.orders else '') + message['content'] %}{% endif %}{% endfor %}"
+        "{{ bos_token + ns.orders }}{% for message in messages %}"
+        "{% if message['role'] == 'user' %}{{ '<|user|>' + message['content'] }}"
+        "{% elif message['role'] == 'assistant' %}{{ '<|assistant|>' + message['content'] + eos_token }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+    ),
+    end="<|end|>",
+)
+# Drops all system texts but the first, which it writes in its own way.
+FIRST_ONLY = Style(
+    special=CHATML.special,
+    bos=None,
+    eos="<|im_end|>",
+    template=(
+        "{% for message in messages %}{% if message['role'] == 'system' %}{% if loop.first %}"
+        "{{ '<|im_start|>system\nRules: ' + message['content'] + '<|im_end|>\n' }}{% endif %}{% else %}"
+        "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    ),
+    end="<|im_end|>",
+)
 ALL: dict[str, Style] = {
     **SIX,
     "chatml": STYLES["chatml"],
@@ -102,6 +130,8 @@ ALL: dict[str, Style] = {
     "llama_2": LLAMA_2,
     "mistral_last": MISTRAL_LAST,
     "gemma_3": GEMMA_3,
+    "hoisting": HOISTING,
+    "first_only": FIRST_ONLY,
 }
 
 

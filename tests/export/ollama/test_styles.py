@@ -20,6 +20,8 @@ from tests.text.template_styles import SIX
 
 # Neither Gemma 1 and 2 nor single prompts have a place for a system text.
 WITHOUT_SYSTEM = ("gemma",)
+# These write a system text between other messages in ways of their own.
+WITHOUT_LATER_SYSTEM = ("gemma_3", "mistral_last")
 TRIMMING = ("llama_3", "llama_3_plain", "gemma", "gemma_3", "llama_2", "mistral")
 
 
@@ -42,6 +44,7 @@ def test_every_shape_comes_out_the_same_without_the_token_that_llama_cpp_puts_fi
     shapes = {"".join(message.role[0] for message in asked.messages) for asked, _ in written}
     assert {"u", "uau", "uauauau"} <= shapes
     assert ("su" in shapes, "suauau" in shapes) == (found.has_system, found.has_system)
+    assert proof.has_later_system == (name not in WITHOUT_LATER_SYSTEM)
     assert proof.conversations == len(written) >= 24
     style = ALL[name]
     if begins_with_bos(style):

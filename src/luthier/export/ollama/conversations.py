@@ -24,6 +24,7 @@ TEXTS = (
     '"""Three quotation marks""" and {{{ three braces }}}',
 )
 SHAPES = ("U", "UAU", "UAUAU", "UAUAUAU", "SU", "SUAU", "SUAUAU")
+LATER_SYSTEM = ("UASU", "SUASUAU")
 ROLE_OF = {"S": "system", "U": "user", "A": "assistant"}
 
 
@@ -35,6 +36,8 @@ class Asked:
     messages: Messages
     tools: str = ""
     """What may be called: a JSON list as text."""
+    is_rare: bool = False
+    """Of Luthier's own, in a shape that few rows have: it may come out otherwise, and that is told."""
 
     @property
     def has_tools(self) -> bool:
@@ -44,13 +47,13 @@ class Asked:
 
 def own_conversations(*, with_system: bool, with_history: bool) -> Iterator[Asked]:
     """Every shape with every text, each text in turn in every place."""
-    for shape in SHAPES:
+    for shape in (*SHAPES, *LATER_SYSTEM):
         if ("S" in shape and not with_system) or ("A" in shape and not with_history):
             continue
         for first in range(len(TEXTS)):
             said = (TEXTS[(first + place) % len(TEXTS)] for place in range(len(shape)))
             messages = (Message(ROLE_OF[sign], _nfc(text)) for sign, text in zip(shape, said, strict=True))
-            yield Asked(OWN, tuple(messages))
+            yield Asked(OWN, tuple(messages), is_rare=shape in LATER_SYSTEM)
 
 
 def prompts_of(row: Row) -> list[Asked]:

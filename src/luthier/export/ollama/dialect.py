@@ -108,6 +108,7 @@ def _of_chat_template(
 def _described(style: Style) -> str:
     return {
         "turn": "system texts as turns",
+        "top": "system texts at the top",
         "first question": "system texts before the first question",
         "last question": "system texts before the last question",
         "none": "without system texts",

@@ -53,6 +53,8 @@ class Proof:
     """Prompts whose texts have white space around them that the run takes off and Ollama does not."""
     other_tools: str = ""
     """Of the first prompt with tools that Ollama cannot hand on as the run writes them: where it is, and what differs."""
+    has_later_system: bool = True
+    """Whether a system text between other messages comes out the same as well."""
     answer_end: str = ""
     """The text that ends an answer, where it is no token."""
 
@@ -73,7 +75,7 @@ def prove_texts(dialect: Dialect, rows: Sequence[Row]) -> tuple[list[tuple[Asked
     if not dialect.tools:
         own += tool_conversations(TOOLS, with_system=dialect.has_system)
     stripped = [without_blanks(each, dialect.trims) for each in (*own, *given)]
-    nodes, other_tools = parse(dialect.go), ""
+    nodes, other_tools, has_later_system = parse(dialect.go), "", True
     written: list[tuple[Asked, str]] = []
     for each, wanted in zip(stripped, dialect.wanted(stripped), strict=True):
         if isinstance(wanted, TemplateRefusal):
@@ -84,6 +86,8 @@ def prove_texts(dialect: Dialect, rows: Sequence[Row]) -> tuple[list[tuple[Asked
         found = _rendered(nodes, each)
         if found == wanted:
             written.append((each, found))
+        elif each.is_rare:
+            has_later_system = False
         elif each.has_tools:
             left_out["other_tools"] += 1
             other_tools = other_tools or _shown_difference(each, wanted, found)
@@ -98,6 +102,7 @@ def prove_texts(dialect: Dialect, rows: Sequence[Row]) -> tuple[list[tuple[Asked
         left_out=dict(left_out),
         with_blanks=sum(without_blanks(each, dialect.trims) != each for each in given),
         other_tools=other_tools,
+        has_later_system=has_later_system,
     )
     return written, proof
 

@@ -260,6 +260,7 @@ def _report(
         without_tools=dialect.tools,
         other_tools=proof.other_tools,
         writes_day=dialect.writes_day,
+        has_later_system=proof.has_later_system,
     )
 
 

@@ -1,20 +1,20 @@
 """Find out how a chat template writes conversations, by what it renders and not by its name.
 
-Conversations of placeholders are rendered; what stands between the placeholders is the template's own text. Four ways to treat a
-system text are told apart: a turn like others, before the first question, before the last question, and none. A template that
+Conversations of placeholders are rendered; what stands between the placeholders is the template's own text. Five ways to treat a
+system text are told apart: a turn like others, at the top, before the first question, before the last one, and none. A template that
 fits none of them has no style; whether one that seems to have it has it indeed is proven elsewhere, on whole conversations.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from luthier.text.outline import PLACEHOLDER, placeholder
 from luthier.text.row import Message
 from luthier.text.template import Conversation, TemplateRefusal
 
-System = Literal["turn", "first question", "last question", "none"]
+System = Literal["turn", "top", "first question", "last question", "none"]
 Render = Callable[[Sequence[Conversation]], list[str | TemplateRefusal]]
 PARTS = {"system": "S", "user": "U", "assistant": "A"}
 BLANKS = " \t\n"
@@ -42,7 +42,11 @@ class Style:
     """What an answer to come is asked for with."""
     trims: tuple[str, ...]
     """The roles whose texts lose the white space around them."""
-    bos: str = ""
+    later_system: tuple[str, str] | None
+    """Around a system text that is a turn and not the first message; None where such texts are dropped."""
+    begins_unless_any: bool
+    """`begin` is left out where any message is a system text, not only the first."""
+    bos: str
     """A BOS token that stands before everything, whatever follows."""
 
 
@@ -59,9 +63,10 @@ def read_style(probe: "StyleProbe", *, bos: str) -> Style:
     answer_after, user_before = _split_answer_end(probe, ua[2], uau[2], first)
     begin = first.removesuffix(user_before)
     system, before, after = _read_system(probe, begins, user_before, answer_after)
+    later = _read_later_system(probe, begins, answer_after, user_before, first=(before, after))
     return Style(
         begin=begin,
-        system=system,
+        system="top" if system == "turn" and later.is_at_top else system,
         system_before=before,
         system_after=after,
         user_before=user_before,
@@ -70,6 +75,8 @@ def read_style(probe: "StyleProbe", *, bos: str) -> Style:
         answer_after=answer_after,
         header=header,
         trims=_trimmed(probe, system),
+        later_system=later.around,
+        begins_unless_any=bool(begin) and later.lacks_begin,
         bos=begins,
     )
 
@@ -164,6 +171,33 @@ def _read_system(probe: StyleProbe, bos: str, user_before: str, answer_after: st
             raise NoStyle("it writes the system text otherwise before a later question")
         return "last question", before, after
     raise NoStyle("it writes a system text neither as a turn nor before a question")
+
+
+class _LaterSystem(NamedTuple):
+    """What becomes of a system text in the middle."""
+
+    around: tuple[str, str] | None
+    is_at_top: bool = False
+    lacks_begin: bool = False
+
+
+def _read_later_system(
+    probe: StyleProbe, bos: str, answer_after: str, user_before: str, *, first: tuple[str, str]
+) -> _LaterSystem:
+    """What becomes of it; as of the first one where the template takes none or writes it oddly."""
+    found = probe.ask("UASU")
+    if isinstance(found, TemplateRefusal):
+        return _LaterSystem(first)
+    order = PLACEHOLDER.findall(found)
+    if "2" not in order:
+        return _LaterSystem(None)
+    pieces = PLACEHOLDER.sub("\0", found).split("\0")
+    if order == ["2", "0", "1", "3"]:
+        return _LaterSystem(first, is_at_top=True)
+    if len(pieces) != 5 or not pieces[2].startswith(answer_after) or not pieces[3].endswith(user_before):
+        return _LaterSystem(first)
+    around = pieces[2].removeprefix(answer_after), pieces[3].removesuffix(user_before)
+    return _LaterSystem(around, lacks_begin=pieces[0].removeprefix(bos) == user_before)
 
 
 def _trimmed(probe: StyleProbe, system: System) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def read_tool_style(probe: StyleProbe, style: Style) -> ToolStyle:
     if style.system != "none":
         pieces = _pieces(probe, "SU")
         before, after = pieces[0].removeprefix(style.bos), pieces[1]
-        cut = style.user_before if style.system == "turn" else ""
+        cut = style.user_before if style.system in ("turn", "top") else ""
         if not after.endswith(cut):
             raise NoStyle("it writes a question otherwise where there are tools")
         if _json(TOOLS[0]) in before:

@@ -91,13 +91,30 @@ def _turns(style: Style, tools: ToolStyle | None) -> tuple[_Opening, _Branches, 
     inside = ""
     begin = _either(tools.begin if tools else None, style.begin)
     if begin:
-        inside = f'{{{{ if and (eq $i 0) (ne .Role "system") }}}}{begin}{{{{ end }}}}'
-    system = f"{literal(style.system_before)}{{{{ .Content }}}}{literal(style.system_after)}"
+        condition = "(not $.System)" if style.begins_unless_any else '(ne .Role "system")'
+        inside = f"{{{{ if and (eq $i 0) {condition} }}}}{begin}{{{{ end }}}}"
+    before, after = style.system_before, style.system_after
+    system = f"{literal(before)}{{{{ .Content }}}}{literal(after)}"
+    if style.later_system != (before, after):
+        later = "{{ .Content }}".join(map(literal, style.later_system)) if style.later_system else ""
+        system = f"{{{{ if eq $i 0 }}}}{system}{{{{ else }}}}{later}{{{{ end }}}}"
     if tools is not None:
         listed = f"{_listed(tools.system_before)}{{{{ .Content }}}}{_listed(tools.system_after)}"
         system = f"{{{{ if and $.Tools (eq $i 0) }}}}{listed}{{{{ else }}}}{system}{{{{ end }}}}"
     user = f"{literal(style.user_before)}{{{{ .Content }}}}{literal(style.user_after)}"
     return _Opening(inside=inside), [("system", system)], user
+
+
+def _at_top(style: Style, tools: ToolStyle | None) -> tuple[_Opening, _Branches, str]:
+    """All system texts come before everything else."""
+    with_system = f"{literal(style.system_before)}{{{{ $.System }}}}{literal(style.system_after)}"
+    if tools is not None:
+        listed = f"{_listed(tools.system_before)}{{{{ $.System }}}}{_listed(tools.system_after)}"
+        with_system = f"{{{{ if $.Tools }}}}{listed}{{{{ else }}}}{with_system}{{{{ end }}}}"
+    without = _either(tools.begin if tools else None, style.begin)
+    otherwise = f"{{{{ else }}}}{without}" if without else ""
+    user = f"{literal(style.user_before)}{{{{ .Content }}}}{literal(style.user_after)}"
+    return _Opening(outside=f"{{{{ if .System }}}}{with_system}{otherwise}{{{{ end }}}}"), [], user
 
 
 def _no_system(style: Style, tools: ToolStyle | None) -> tuple[_Opening, _Branches, str]:
@@ -133,6 +150,7 @@ def _last_question(style: Style, tools: ToolStyle | None) -> tuple[_Opening, _Br
 
 _PARTS = {
     "turn": _turns,
+    "top": _at_top,
     "none": _no_system,
     "first question": _first_question,
     "last question": _last_question,
