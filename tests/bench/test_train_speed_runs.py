@@ -33,18 +33,24 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_row_is_measured_with_luthier_and_a_peer_beside_each_other(scratch: Path, tmp_path: Path) -> None:
-    out = tmp_path / "results.json"
+    rows, out = tmp_path / "mine.jsonl", tmp_path / "results.json"
+    own = [
+        {"prompt": f"What is {number} and one?", "completion": f"It is {number + 1}."} for number in range(60)
+    ]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in own))
     words = ["--row", "tiny", "--contenders", "luthier,hf_trainer,unsloth_packed", "--repeat", "1"]
-    sizes = ["--steps", "3", "--warmup", "1", "--scratch", str(scratch), "--out", str(out)]
-    lines = said(bench(*words, *sizes))
+    sizes = ["--steps", "3", "--warmup", "1", "--data", str(rows), "--scratch", str(scratch)]
+    lines = said(bench(*words, *sizes, "--out", str(out)))
     assert [(line["contender"], line["status"]) for line in lines] == [
         ("luthier", "measured"),
         ("hf_trainer", "measured"),
         ("unsloth_packed", "missing"),
     ]
     [entry] = read_results(out)
-    assert entry["command"] == f"python bench/train_speed.py {' '.join(words)} --steps 3 --warmup 1"
+    assert entry["command"] == f"python bench/train_speed.py {' '.join(words)} --steps 3 --warmup 1 --data mine.jsonl"
+    assert entry["data"]["source"] == "mine.jsonl"
     assert str(scratch) not in out.read_text("utf-8")
+    assert str(tmp_path) not in out.read_text("utf-8")
     assert entry["matmul_flops"] > 1e8
     assert entry["versions"]["torch"]
     for name in ("luthier", "hf_trainer"):
@@ -57,21 +63,6 @@ def test_a_row_is_measured_with_luthier_and_a_peer_beside_each_other(scratch: Pa
         # ln(8192): weights are random.
         assert found["first_loss"] == pytest.approx(9.0, abs=0.3)
     assert "unsloth" in entry["contenders"]["unsloth_packed"]["why"]
-
-
-def test_real_rows_of_a_file_are_trained_on(scratch: Path, tmp_path: Path) -> None:
-    rows, out = tmp_path / "mine.jsonl", tmp_path / "results.json"
-    lines = [
-        {"prompt": f"What is {number} and one?", "completion": f"It is {number + 1}."} for number in range(60)
-    ]
-    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    words = ["--row", "tiny", "--contenders", "luthier", "--repeat", "1", "--steps", "2", "--warmup", "1"]
-    places = ["--data", str(rows), "--scratch", str(scratch), "--out", str(out)]
-    [line] = said(bench(*words, *places))
-    assert line["status"] == "measured"
-    [entry] = read_results(out)
-    assert entry["data"]["source"] == "mine.jsonl"
-    assert str(tmp_path) not in out.read_text("utf-8")
 
 
 def test_answers_are_measured_with_luthier_and_generate(scratch: Path, tmp_path: Path) -> None:
