@@ -54,7 +54,13 @@ def look_at(file: Path, go: str) -> dict[str, Any]:
         "without_tools": found.tools,
         "writes_day": found.writes_day,
     }
-    return {**facts, **told, "conversations": proof.conversations, "same_in_go": same}
+    return {
+        **facts,
+        **told,
+        "conversations": proof.conversations,
+        "same_in_go": same,
+        "has_later_system": proof.has_later_system,
+    }
 
 
 def main(folder: str, go: str) -> None:
@@ -66,6 +72,7 @@ def main(folder: str, go: str) -> None:
         "templates": len(templates),
         "translated": len(translated),
         "with_tools": sum(not each["without_tools"] for each in translated),
+        "with_later_system_texts": sum(each["has_later_system"] for each in translated),
         "styles": dict(Counter(each["style"] for each in translated)),
         "conversations": sum(each["conversations"] for each in translated),
         "same_in_go": sum(each["same_in_go"] for each in translated),
