@@ -22,7 +22,7 @@ Target = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RUN|FOLDER|URL] [serve.KEY=VALUE]...",
-        help="Whom to talk with: a run, a model or adapter folder, `embedded`, a hub id, or the address of a server; "
+        help="Whom to talk with: a run, a model or adapter folder, a GGUF file, `embedded`, a hub id, or the address of a server; "
         "without one, the newest finished run.",
         show_default=False,
     ),

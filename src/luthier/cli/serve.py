@@ -17,7 +17,7 @@ Target = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RUN|FOLDER] [serve.KEY=VALUE]...",
-        help="What to serve: a run, a model or adapter folder, `embedded` or a hub id; without one, the newest "
+        help="What to serve: a run, a model or adapter folder, a GGUF file, `embedded` or a hub id; without one, the newest "
         "finished run. And settings, such as serve.port=8001.",
         show_default=False,
     ),

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from luthier.floor.errors import ModelError
+from luthier.floor.errors import EnvironmentFault, ModelError
 from luthier.llamacpp.find import need_library
 from luthier.llamacpp.library import BATCH_TOKENS, Library, LoadedModel
 from luthier.llamacpp.rows import Rows
@@ -77,12 +77,16 @@ class GgufHouse:
         }
 
     def _make_rows(self) -> LlamaRows:
-        rows = Rows(
-            self._loaded,
-            most_rows=self.most_rows,
-            context_tokens=self.context_tokens,
-            threads=self._threads,
-        )
+        try:
+            rows = Rows(
+                self._loaded,
+                most_rows=self.most_rows,
+                context_tokens=self.context_tokens,
+                threads=self._threads,
+            )
+        except EnvironmentFault as fault:
+            fault.fix = "Take less: serve.context_tokens=2048 serve.queue.most_running=1"
+            raise
         return LlamaRows(rows)
 
     @contextmanager
