@@ -21,6 +21,7 @@ from luthier.serve.engines.prepare import Preparer
 
 # Each row's part of the cache is taken at the start, unlike the own generator's, which grows.
 USUAL_ROWS = 4
+MOST_ROWS = 256  # LLAMA_MAX_SEQ
 USUAL_CONTEXT_TOKENS = 8192
 # Words, blanks, digits, other letters and signs: on these tokenizers part.
 TRIED_TEXTS = (
@@ -68,7 +69,7 @@ class GgufHouse:
         _refuse_other_tokens(self._loaded, preparer)
         wanted = specification.get("context_tokens") or USUAL_CONTEXT_TOKENS
         self.context_tokens = min(self._loaded.context_tokens, wanted)
-        self.most_rows = specification.get("most_rows") or USUAL_ROWS
+        self.most_rows = min(specification.get("most_rows") or USUAL_ROWS, MOST_ROWS)
         self._threads = threads
         self.lanes = {
             model["name"]: Lane(
