@@ -13,6 +13,7 @@ from luthier.export.parity.chain import read_chain
 from luthier.export.parity.stage import refusal, report_path, verify
 from luthier.floor.errors import Interrupted, LuthierError, ModelError, SavedAndStopped, UsageError
 from luthier.floor.files import sha256_of
+from luthier.floor.log import Recorder
 from luthier.floor.stop import StopFlag
 from luthier.floor.units import format_bytes
 from luthier.reports.verify import VerifyReport
@@ -191,6 +192,10 @@ def test_the_chain_shows_every_link_and_tells_a_changed_file(
     content = bytearray(Path(file.path).read_bytes())
     content[-1] ^= 1
     Path(file.path).write_bytes(content)
-    changed = read_chain(recipe, workshop.run)
+    (workshop.run.stage("verify") / "older.json").write_text("{}", encoding="utf-8")
+    heard = Recorder()
+    changed = read_chain(recipe, workshop.run, listener=heard)
+    (workshop.run.stage("verify") / "older.json").unlink()
+    assert ["older.json" in warning for warning in heard.warnings] == [True]
     assert [changed[1].state, changed[-1].state] == ["changed", "changed"]
     assert changed[1].is_broken

@@ -130,7 +130,9 @@ def test_a_server_that_fails_in_the_middle_leaves_no_report(workshop: Workshop) 
     def answer(path: str, body: Json | None) -> tuple[int, bytes]:
         if body is None:
             return 200, LISTED
-        return (404, b"{}") if next(asked) < 2 else (503, b'{"error": {"message": "too many"}}')
+        if path == "/tokenize":
+            return 403, b"gateways say in many ways that there is no such route"
+        return (404, b"{}") if next(asked) < 1 else (503, b'{"error": {"message": "too many"}}')
 
     before = sorted(workshop.run.stage("verify").glob("*"))
     with (

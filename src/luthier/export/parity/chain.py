@@ -8,7 +8,7 @@ from luthier.export.inputs import read_inputs
 from luthier.export.parity.judge import FALLBACK_METRIC
 from luthier.export.parity.stage import STAGE
 from luthier.export.stage import MODEL, finished_merge
-from luthier.floor.errors import LuthierError
+from luthier.floor.errors import LuthierError, UsageError
 from luthier.floor.files import sha256_of
 from luthier.floor.log import Listener, Silent
 from luthier.floor.rundir import RunDir
@@ -126,7 +126,11 @@ def _gguf_adapter(run: RunDir, listener: Listener) -> Iterator[Link]:
 
 def _verified(run: RunDir, listener: Listener) -> Iterator[Link]:
     for path in sorted(run.stage(STAGE).glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
-        report = VerifyReport.read(path)
+        try:
+            report = VerifyReport.read(path)
+        except UsageError as fault:
+            listener.warn(f"{fault.what}; delete it, or verify again")
+            continue
         yield Link(
             source=report.reference,
             target=" ".join(filter(None, [report.type, None if report.kind == "gguf" else report.kind])),

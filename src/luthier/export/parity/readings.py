@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from luthier.export.parity.client import Client, Json, Refused
 from luthier.export.parity.prompts import Asked
+from luthier.floor.errors import EnvironmentFault
 from luthier.text.row import Message
 
 
@@ -25,13 +26,21 @@ class Reader(Protocol):
 
 def find_reader(client: Client, model: str) -> Reader:
     """The way in which this server tells most."""
-    told = client.post("/tokenize", {"model": model, "prompt": "Hello"})
-    if isinstance(told, dict) and _ids(told) and "count" in told:
+    told = _probe(client, {"model": model, "prompt": "Hello"})
+    if _ids(told) and "count" in told:
         return TokenizeRoute(client, model)
-    told = client.post("/tokenize", {"content": "Hello", "add_special": True, "parse_special": True})
-    if isinstance(told, dict) and _ids(told):
+    if _ids(_probe(client, {"content": "Hello", "add_special": True, "parse_special": True})):
         return LlamaServerRoutes(client)
     return UsageFigures(client, model)
+
+
+def _probe(client: Client, body: Json) -> Json:
+    """What /tokenize tells; nothing where there is no such route, which gateways say in many ways."""
+    try:
+        found = client.post("/tokenize", body)
+    except EnvironmentFault:
+        return {}
+    return {} if isinstance(found, Refused) else found
 
 
 class TokenizeRoute:
