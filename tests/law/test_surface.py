@@ -7,7 +7,7 @@ from luthier.cli.app import app
 COMMON = {"--help", "--json"}
 SURFACE: dict[str, set[str]] = {
     "train": COMMON | {"--run", "--resume", "--again", "--dry-run"},
-    "plan": COMMON | {"--run", "--gpu", "--fit", "--price-per-hour", "--bench"},
+    "plan": COMMON | {"--run", "--gpu", "--fit", "--price-per-hour", "--bench", "--html"},
     "prepare": COMMON | {"--run", "--again", "--dry-run"},
     "eval": COMMON | {"--run", "--again"},
     "compare": COMMON,

@@ -8,6 +8,7 @@ import typer
 from luthier.cli.options import AsJson, Words
 
 if TYPE_CHECKING:
+    from luthier.config.train import TrainConfig
     from luthier.plan.compute import MeasuredSpeed
     from luthier.reports.data import DataReport
     from luthier.reports.plan import PlanReport
@@ -48,6 +49,15 @@ Bench = Annotated[
         show_default=False,
     ),
 ]
+Page = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE.html",
+        help="Write the plan as one page, to look at and to send.",
+        show_default=False,
+    ),
+]
 
 
 def plan(
@@ -57,9 +67,10 @@ def plan(
     fit: Annotated[bool, typer.Option("--fit", help="Show what would make it fit, way by way.")] = False,
     price_per_hour: Price = None,
     bench: Bench = None,
+    html: Page = None,
     as_json: AsJson = False,
 ) -> None:
-    """Foresee memory, time, disk and cost of a recipe, and judge its settings. Nothing is loaded, fetched or written.
+    """Foresee memory, time, disk and cost of a recipe, and judge its settings. Nothing is loaded or fetched, and nothing written but a page that was asked for.
 
     The exit code is 1 if it does not fit the device.
     """
@@ -85,11 +96,29 @@ def plan(
         measured=_measured(bench) if bench else None,
         with_ladder=fit,
     )
+    if html is not None:
+        _write_page(html, report, resolved.recipe.train)
     if as_json:
         show_json(report.model_dump(mode="json"))
     else:
         show(plan_text(report))
     check_fits(report)
+
+
+def _write_page(path: Path, report: "PlanReport", train: "TrainConfig") -> None:
+    from importlib.metadata import version
+
+    from luthier.cli.output import tell
+    from luthier.cli.plan_text import verdict_of
+    from luthier.floor.errors import UsageError
+    from luthier.floor.files import write_text
+    from luthier.plan.page import make_page
+
+    if path.is_dir() or path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError("usage", f"{path} is no name of a page", where="--html", fix="For example: --html plan.html")  # fmt: skip
+    page = make_page(report, train, verdict=verdict_of(report), version=version("luthier"), command=f"luthier plan {report.recipe}")  # fmt: skip
+    write_text(path, page)
+    tell(f"written to {path}")
 
 
 def _what(words: list[str] | None, run: str | None) -> "tuple[str | Path, list[str], DataReport | None]":

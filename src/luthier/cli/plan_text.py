@@ -20,7 +20,7 @@ def plan_text(report: "PlanReport") -> str:
         f"model    {report.model} ({report.family}), {format_count(parameters.total)} parameters, {parameters.source}",
         f"method   {report.method}, {format_count(parameters.trainable)} trained ({parameters.trainable / parameters.total:.2%}), {report.precision}",
         f"device   {report.gpu}" + (f", {format_bytes(report.gpu_bytes)}" if report.gpu_bytes else ""),
-        f"fits     {_verdict(report)}",
+        f"fits     {verdict_of(report)}",
         *_time(report),
         f"disk     {format_bytes(report.disk.bytes)} at most"
         + (f" of {format_bytes(report.disk.free_bytes)} free" if report.disk.free_bytes is not None else "")
@@ -49,7 +49,8 @@ def plan_text(report: "PlanReport") -> str:
     return "\n".join(lines)
 
 
-def _verdict(report: "PlanReport") -> str:
+def verdict_of(report: "PlanReport") -> str:
+    """Whether it fits, and the phase that decides it."""
     if report.fits is None:
         return f"unknown: the memory of {report.gpu} is not known; {report.tightest}"
     is_hopeless = any(phase.low_bytes > (report.gpu_bytes or 0) for phase in report.memory.values())

@@ -28,7 +28,7 @@ from luthier.train.optimizer import set_learning_rate
 from luthier.train.profile import StepProfile
 from luthier.train.progress import Progress
 from luthier.train.save import save_progress
-from luthier.train.schedule import learning_rate
+from luthier.knowledge.schedule import learning_rate
 from luthier.train.step import Ahead, StepResult, autocast, take_step
 from luthier.train.trackers import Trackers
 from luthier.train.validate import Validator

@@ -12,7 +12,7 @@ import pytest
 from luthier.data.survey.page import differing, make_page
 from luthier.data.survey.script_json import SPELT
 from luthier.reports.survey import LikePair
-from tests.data.survey.browser import Tab, tab
+from tests.browser import Tab, tab
 from tests.data.survey.surveying import HOSTILE, hostile_rows, surveyed
 
 EVIL_NAME = "<img src=x onerror=alert(1)>.jsonl"

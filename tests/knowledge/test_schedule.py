@@ -7,7 +7,7 @@ import torch
 from transformers import get_scheduler
 
 from luthier.config.train import ScheduleConfig
-from luthier.train.schedule import learning_rate
+from luthier.knowledge.schedule import learning_rate
 
 
 def guide_get_lr(step: int, warmup_steps: int, max_steps: int, max_lr: float, min_lr: float) -> float:
