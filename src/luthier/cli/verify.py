@@ -170,8 +170,10 @@ def shown_subject(subject: str) -> str:
 def tokens_text(report: "VerifyReport") -> str:
     """How many prompts are read as the model was trained to read them, who told, and of which shapes."""
     tokens = report.tokens
+    if not tokens.shapes and not tokens.texts:
+        return "not compared: the held-out rows are kept as tokens, without questions to send; name some: evaluate.path=FILE.jsonl"
     if tokens.told == "nothing":
-        return "nothing is told of what is read"
+        return "the server tells nothing of what it reads"
     total = tokens.prompts + tokens.texts
     same = "the same ids" if tokens.told == "ids" else "as many tokens"
     shapes = ", ".join(f"{name} {count:,}" for name, count in tokens.shapes.items())

@@ -181,7 +181,7 @@ def _read_prompts(
 def _by_prefixes(talk: Conversation, notes: dict[str, None]) -> Likeness | None:
     """Log probabilities after tokens of the held-out rows; None if the server takes no ids or tells none."""
     places = list(_places(talk.case))
-    tally, silent = Tally(), 0
+    tally, silent, refused = Tally(), 0, 0
     candidates = _accepted(talk, places[0][1].ids[: places[0][2] + 1]) if places else None
     if candidates is None:
         return None
@@ -189,7 +189,7 @@ def _by_prefixes(talk: Conversation, notes: dict[str, None]) -> Likeness | None:
         talk.step("next tokens of the server", number, len(places))
         answer = _next_token(talk, row.ids[: position + 1], candidates)
         if isinstance(answer, Refused):
-            notes[f"{origin}: the server refuses it up to token {position}: {answer.why}"] = None
+            refused += 1
             continue
         _, told = talk.told(answer)
         if told:
@@ -201,6 +201,8 @@ def _by_prefixes(talk: Conversation, notes: dict[str, None]) -> Likeness | None:
         if silent >= TRIES and not tally.compared:
             return None
     talk.step("next tokens of the server", len(places), len(places))
+    if refused:
+        notes[f"{refused} of {len(places)} beginnings of rows are refused by the server"] = None
     if silent:
         notes[f"after {silent} of {len(places)} tokens the server ended its answer and told nothing"] = None
     return tally.likeness()
