@@ -105,9 +105,9 @@ def warnings(made: "Made") -> list[str]:
     """What Ollama does otherwise than the run, though the template is right."""
     report = made.report
     said = []
-    if report.style == "single prompts":
+    if report.style in ("single prompts", "plain texts"):
         said.append(
-            "The run was trained on single prompts: each question is asked by itself, without history or system text."
+            f"The run was trained on {report.style}: each question is asked by itself, without history or system text."
         )
     reasons = {
         "neighbours": "Ollama joins neighbours of one role into one message before the template sees them",
@@ -147,7 +147,8 @@ def commands(made: "Made") -> dict[str, list[str]]:
     }
     if not report.style.startswith("the run's chat template"):
         # The others would ask by the chat template that came with the base, which this run was not trained on.
-        question = '{"prompt": "QUESTION\\n", "temperature": 0}'
+        end = "" if report.style == "plain texts" else "\\n"
+        question = f'{{"prompt": "QUESTION{end}", "temperature": 0}}'
         return {**listed, "llama.cpp": [server, f"curl http://127.0.0.1:8080/completion -d '{question}'"]}
     return {
         **listed,

@@ -191,6 +191,9 @@ def test_single_prompts_are_asked_one_by_one() -> None:
     talk = (Message("user", "One?"), Message("assistant", "1."), Message("user", "Two?"))
     assert render(nodes, talk) == "<|begin_of_text|>Two?\n"
     assert prove_texts(found, [Row("prompt_completion", "a:1", "Größe?", "7")])[1].prompts == 1
+    plain = dialect_of("text", tokenizer, None, puts_bos=True)
+    assert render(parse(plain.go), talk) == "Two?"
+    assert prove_texts(plain, [Row("text", "a:1", text="Once upon a time")])[1].prompts == 1
     tagged = dialect_of("guide_chat", tokenizer, None, puts_bos=True)
     assert (
         render(parse(tagged.go), talk)

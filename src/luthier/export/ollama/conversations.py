@@ -58,6 +58,8 @@ def own_conversations(*, with_system: bool, with_history: bool) -> Iterator[Aske
 
 def prompts_of(row: Row) -> list[Asked]:
     """Of a row what stands before each answer, the last one last; of one without an answer all of it."""
+    if row.kind == "text":
+        return [Asked(row.origin, (Message("user", row.text),))]
     messages = as_messages(row)
     ends = [place for place, message in enumerate(messages) if message.role == "assistant" and place]
     return [Asked(row.origin, messages[:end], row.tools) for end in ends or [len(messages)]]

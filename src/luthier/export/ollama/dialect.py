@@ -1,10 +1,11 @@
 """A run's way to write conversations, as a template for Ollama and as the run itself writes it.
 
-Three ways: the tokenizer's chat template, the guide's single prompts, and the guide's tags (`data.template`).
+Four ways: the tokenizer's chat template, the guide's single prompts and its tags (`data.template`), and plain texts.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
@@ -21,6 +22,9 @@ from luthier.text.render import Template
 from luthier.text.template import Conversation, TemplateRefusal, TemplateRenderer, chat_template
 
 Written = str | TemplateRefusal
+Form = Template | Literal["text"]
+"""A template of the recipe, or `text` for a run on plain texts, which goes on with what it is given."""
+SINGLE = {"guide": ("single prompts", "\n"), "text": ("plain texts", "")}
 DAY = "strftime_now"
 
 
@@ -44,7 +48,7 @@ class Dialect:
 
 
 def dialect_of(
-    template: Template,
+    form: Form,
     tokenizer: PreTrainedTokenizerBase,
     renderer: TemplateRenderer | None,
     *,
@@ -56,9 +60,10 @@ def dialect_of(
     """
     bos = tokenizer.bos_token or ""
     begin = "" if puts_bos else bos
-    if template == "guide":
-        return Dialect("single prompts", single_prompts(begin), _single(begin), False, False)
-    if template == "guide_chat":
+    if form in SINGLE:
+        name, end = SINGLE[form]
+        return Dialect(name, single_prompts(begin, end=end), _single(begin, end), False, False)
+    if form == "guide_chat":
         return Dialect("the guide's tags", tagged_turns(begin), _tagged(begin), False, True)
     assert renderer is not None, "a chat template has a renderer"
     return _of_chat_template(tokenizer, renderer, bos=bos, puts_bos=puts_bos)
@@ -115,8 +120,8 @@ def _described(style: Style) -> str:
     }[style.system]
 
 
-def _single(begin: str) -> Callable[[Sequence[Asked]], list[Written]]:
-    return lambda asked: [f"{begin}{each.messages[-1].content}\n" for each in asked]
+def _single(begin: str, end: str) -> Callable[[Sequence[Asked]], list[Written]]:
+    return lambda asked: [f"{begin}{each.messages[-1].content}{end}" for each in asked]
 
 
 def _tagged(begin: str) -> Callable[[Sequence[Asked]], list[Written]]:

@@ -20,7 +20,7 @@ from luthier.export.ollama.conversations import (
     tool_conversations,
     without_blanks,
 )
-from luthier.export.ollama.dialect import Dialect, refusal
+from luthier.export.ollama.dialect import Dialect, Form, refusal
 from luthier.export.ollama.go_parse import GoTemplateError, Node, parse
 from luthier.export.ollama.messages import render
 from luthier.export.ollama.tool_style import TOOLS
@@ -28,8 +28,8 @@ from luthier.floor.errors import GateError
 from luthier.floor.stop import StopFlag
 from luthier.llamacpp import process
 from luthier.llamacpp.tasks import Measure
-from luthier.text.encode import control_pattern
-from luthier.text.render import Renderer, Template
+from luthier.text.encode import control_pattern, encode_ids
+from luthier.text.render import Renderer
 from luthier.text.row import Message, Row
 from luthier.text.template import TemplateRefusal
 
@@ -141,7 +141,7 @@ def prove_ids(
     written: Sequence[tuple[Asked, str]],
     renderer: Renderer,
     tokenizer: PreTrainedTokenizerBase,
-    template: Template,
+    form: Form,
     *,
     file: Path,
     library: Path,
@@ -157,25 +157,35 @@ def prove_ids(
     chosen = [
         (asked, text)
         for asked, text in written
-        if template == "chat" or (len(asked.messages) == 1 and not control.search(asked.messages[0].content))
+        if form == "chat" or (len(asked.messages) == 1 and not control.search(asked.messages[0].content))
     ]
     texts = tuple(text for _, text in chosen)
     task = Measure(library=str(library), model=str(file), texts=texts, begin=True)
     measured = process.measure(task, work=work, stop=stop)
-    ours = renderer.render_prompts([_as_row(asked, template) for asked, _ in chosen])
+    ours = _own_ids(renderer, tokenizer, [asked for asked, _ in chosen], form)
     for (asked, text), wanted, found in zip(chosen, ours, measured.ids, strict=True):
         if tuple(wanted) != found:
             raise _other_id(asked, text, wanted, found, tokenizer)
     return len(chosen)
 
 
-def _as_row(asked: Asked, template: Template) -> Row:
-    """A row whose prompt is the conversation; an empty answer stands for the one that is wanted."""
-    if template == "guide":
-        return Row("prompt_completion", asked.origin, prompt=asked.messages[-1].content)
-    return Row(
-        "messages", asked.origin, messages=(*asked.messages, Message("assistant", "")), tools=asked.tools
-    )
+def _own_ids(
+    renderer: Renderer, tokenizer: PreTrainedTokenizerBase, asked: Sequence[Asked], form: Form
+) -> list[list[int]]:
+    """The ids from which the run starts an answer to each conversation."""
+    if form == "text":
+        begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        return [begin + ids for ids in encode_ids(tokenizer, [each.messages[-1].content for each in asked])]
+    if form == "guide":
+        rows = [Row("prompt_completion", each.origin, prompt=each.messages[-1].content) for each in asked]
+    else:  # an empty answer stands for the one that is wanted
+        rows = [
+            Row(
+                "messages", each.origin, messages=(*each.messages, Message("assistant", "")), tools=each.tools
+            )
+            for each in asked
+        ]
+    return renderer.render_prompts(rows)
 
 
 def _other_id(

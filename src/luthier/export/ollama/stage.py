@@ -13,7 +13,7 @@ from luthier.config.recipe import Recipe
 from luthier.export.check_rows import check_template
 from luthier.export.gguf.plan import STAGE as GGUF
 from luthier.export.gguf.plan import Plan, plan_export
-from luthier.export.ollama.dialect import Dialect, dialect_of, refusal
+from luthier.export.ollama.dialect import Dialect, Form, dialect_of, refusal
 from luthier.export.ollama.modelfile import Modelfile
 from luthier.export.ollama.proof import Proof, prove_ids, prove_texts
 from luthier.export.ollama.settings import as_parameters, end_texts, parameters_of, read_generation
@@ -153,6 +153,7 @@ def _prove(
     """Translate the run's form of conversations, and prove it on texts and ids."""
     rows = _rows(plan.recipe)
     template = check_template(plan.recipe, plan.data, rows[0])
+    form: Form = "text" if rows[0].kind == "text" else template
     begin = process.measure(Measure(library=str(plan.library), model=file.path), work=work, stop=stop).begin
     if begin and begin != (plan.tokenizer.bos_token_id,):
         raise refusal(
@@ -161,7 +162,7 @@ def _prove(
     listener.say("Comparing what Ollama would ask with what the run was trained on")
     with ExitStack() as stack:
         jinja = stack.enter_context(TemplateRenderer(plan.tokenizer)) if template == "chat" else None
-        dialect = dialect_of(template, plan.tokenizer, jinja, puts_bos=bool(begin))
+        dialect = dialect_of(form, plan.tokenizer, jinja, puts_bos=bool(begin))
         written, proof = prove_texts(dialect, rows)
     renderer = Renderer(plan.tokenizer, template=template)
     try:
@@ -169,7 +170,7 @@ def _prove(
             written,
             renderer,
             plan.tokenizer,
-            template,
+            form,
             file=Path(file.path),
             library=plan.library,
             work=work,

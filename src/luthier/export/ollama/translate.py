@@ -21,10 +21,10 @@ class _Opening(NamedTuple):
 _Branches = list[tuple[str, str]]
 
 
-def single_prompts(begin: str) -> str:
-    """The last question alone, with the newline that ends a prompt: for models that were trained on single prompts."""
+def single_prompts(begin: str, *, end: str) -> str:
+    """The last question alone, with what ends a prompt: for models that were trained on single prompts, or on texts."""
     last = "{{ if eq (len (slice $.Messages $i)) 1 }}"
-    return f"{literal(begin)}{{{{ range $i, $_ := .Messages }}}}{last}{{{{ .Content }}}}\n{{{{ end }}}}{{{{ end }}}}"
+    return f"{literal(begin)}{{{{ range $i, $_ := .Messages }}}}{last}{{{{ .Content }}}}{end}{{{{ end }}}}{{{{ end }}}}"
 
 
 def tagged_turns(begin: str) -> str:
