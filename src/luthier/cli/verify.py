@@ -263,7 +263,7 @@ def _chain_row(link: "Link") -> tuple[str, ...]:
         f"{link.source} -> {link.target}{', verified' if link.is_verified else ''}",
         link.state,
         f"{link.mean_kl:.2e}" if has_logits else "-",
-        f"{link.allowed_kl:g}" if link.allowed_kl is not None else "exact",
+        "-" if not has_logits else "exact" if link.allowed_kl is None else f"{link.allowed_kl:g}",
         f"{link.top1_agreement:.1%}" if has_logits else "-",
         f"{link.perplexity_before:.3f} -> {link.perplexity_after:.3f}" if has_perplexity else "-",
         "-" if link.same_answer_share is None else f"{link.same_answer_share:.0%}",

@@ -79,9 +79,9 @@ class Link(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     source: str
-    """What was right: `adapter`, `merged`, `tuned` or `whole`."""
+    """What was right: `adapter`, `merged`, `tuned`, `whole`, or the type of the file below a Modelfile."""
     target: str
-    """`merged`, the type of a GGUF file, `model`, `adapter` or `server`."""
+    """`merged`, the type of a GGUF file, `Modelfile`, `model`, `adapter` or `server`."""
     is_verified: bool = False
     """By `luthier verify`; else by the command that made it."""
     name: str

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from luthier.cli.verify import verified_text
 from luthier.export.parity.client import LARGEST_PAGE, Client
 from luthier.export.parity.stage import verify
 from luthier.floor.errors import EnvironmentFault, UsageError
+from luthier.floor.rundir import RunDir
+from tests.export.finished_run import write_data_report
 from tests.export.parity.conftest import WITH_TOOLS, Workshop
 from tests.export.parity.other_servers import Json, Make, other_server, serving
 from tests.tiny import make_tiny_model
@@ -62,6 +65,24 @@ def test_a_bare_server_with_another_template_or_model_is_found_all_the_same(
         report = verify(workshop.recipe, workshop.run, url)
     assert report.tokens.differ == 0
     assert ["at least 50.0% is asked" in problem for problem in report.problems] == [True]
+
+
+def test_rows_that_are_kept_as_tokens_are_asked_by_ids_where_a_server_takes_them(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    run = RunDir(Path(shutil.copytree(workshop.run.path, tmp_path / "run")))
+    write_data_report(run, tmp_path / "store", rows=[[9, 8, 7, 6, 5], [4, 5, 6, 7, 8, 9]])
+    evaluate = workshop.recipe.evaluate.model_copy(update={"path": str(tmp_path / "none.jsonl")})
+    recipe = workshop.recipe.model_copy(update={"evaluate": evaluate})
+    with other_server("vllm", workshop.merged) as url:
+        report = verify(recipe, run, url)
+    assert report.passed, report.problems
+    assert (report.tokens.told, report.tokens.prompts, report.tokens.shapes) == ("nothing", 0, {})
+    assert report.tokens_checked > 0
+    assert "not compared: the held-out rows are kept as tokens" in verified_text(run, report)
+    with other_server("bare", workshop.merged) as url:
+        report = verify(recipe, run, url)
+    assert ["nothing could be compared" in problem for problem in report.problems] == [True]
 
 
 LISTED = json.dumps({"data": [{"id": "m"}]}).encode()

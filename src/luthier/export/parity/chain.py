@@ -1,5 +1,6 @@
-"""The links that were made of a run so far, from their reports: adapter, merged model, GGUF files, and whatever was verified."""
+"""The links that were made of a run so far, from their reports: adapter, merged model, GGUF files, a Modelfile, and whatever was verified."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from luthier.reports.evaluate import MetricChange
 from luthier.reports.gguf import GgufFile, GgufReport
 from luthier.reports.gguf_adapter import GgufAdapterReport
 from luthier.reports.merge import MergeReport
+from luthier.reports.ollama import OllamaReport
 from luthier.reports.verify import Link, VerifyReport
 
 
@@ -25,6 +27,7 @@ def read_chain(recipe: Recipe, run: RunDir, *, listener: Listener = Silent()) ->
         *_merge(recipe, run),
         *_gguf_files(recipe, run, listener),
         *_gguf_adapter(run, listener),
+        *_modelfile(run, listener),
         *_verified(run, listener),
     ]
 
@@ -124,6 +127,26 @@ def _gguf_adapter(run: RunDir, listener: Listener) -> Iterator[Link]:
     )
 
 
+def _modelfile(run: RunDir, listener: Listener) -> Iterator[Link]:
+    path = run.report("export/ollama")
+    if not path.is_file():
+        return
+    report = OllamaReport.read(path)
+    place = run.stage("export/gguf") / Path(report.modelfile).name
+    yield Link(
+        source=report.type,
+        target="Modelfile",
+        name=str(place),
+        report=str(path),
+        state=_state_of(place, None, report.modelfile_sha256, listener),
+        tokens=f"{report.prompts_checked:,} prompts by Ollama's template, {report.ids_checked:,} by ids",
+        tokens_checked=0,
+        mean_kl=math.nan,
+        allowed_kl=None,
+        top1_agreement=math.nan,
+    )
+
+
 def _verified(run: RunDir, listener: Listener) -> Iterator[Link]:
     for path in sorted(run.stage(STAGE).glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
         try:
@@ -170,10 +193,10 @@ def _state_of_verified(report: VerifyReport, listener: Listener) -> str:
     return "stood" if place.is_dir() else "gone"
 
 
-def _state_of(place: Path, file_bytes: int, sha256: str, listener: Listener) -> str:
+def _state_of(place: Path, file_bytes: int | None, sha256: str, listener: Listener) -> str:
     if not place.is_file():
         return "gone"
-    if place.stat().st_size != file_bytes:
+    if file_bytes is not None and place.stat().st_size != file_bytes:
         return "changed"
     listener.say(f"Hashing {place.name}")
     return "stands" if sha256_of(place) == sha256 else "changed"
