@@ -12,6 +12,7 @@ from luthier.floor.errors import LuthierError
 from luthier.floor.rundir import RunDir
 from luthier.publish.stage import publish
 from luthier.reports.gguf import GgufFile, GgufReport
+from luthier.reports.ollama import OllamaReport
 from luthier.reports.provenance import gather_provenance
 from tests.publish.card_rules import faults_of_card, read_metadata
 from tests.publish.hub import Site, digest
@@ -88,6 +89,36 @@ def test_the_card_says_how_to_ask_it_with_llama_cpp_and_ollama(own: Run) -> None
     found = read_metadata(card)
     assert (found["library_name"], found["base_model_relation"]) == ("gguf", "finetune")
     assert "gguf" in found["tags"]
+
+
+def write_ollama(run: RunDir, *, of: str) -> None:
+    """The proof of a template for Ollama, as an export leaves it."""
+    OllamaReport(
+        inputs_hash="0", seconds=1.0, provenance=gather_provenance(), modelfile="Modelfile", modelfile_sha256="0", name="tuned",
+        gguf="/elsewhere/file.gguf", gguf_sha256=of, type="Q8_0", style="single prompts", template="{{ .Prompt }}\n",
+        stops=("<|im_end|>",), parameters={"temperature": 0.0, "num_ctx": 2048.0}, system="Be brief.", licence="",
+        conversations_checked=6, rows_checked=4, prompts_checked=4, ids_checked=10, prompts_left_out={}, prompts_with_blanks=0,
+        without_tools="none", other_tools="", writes_day=False, has_later_system=True,
+    ).write(run.report("export/ollama"))  # fmt: skip
+
+
+def test_what_ollama_needs_goes_along_once_it_was_proven(own: Run, site: Site) -> None:
+    content = (own[1].stage("export/gguf") / name_of("Q8_0")).read_bytes()
+    write_ollama(own[1], of=digest(content))
+    ready = prepared(*own, what="gguf")
+    assert f'ollama run hf.co/{REPO}:Q8_0 "' in ready.card.read_text()
+    publish(ready)
+    files = site.repos[REPO].files
+    assert (files["template"], files["system"]) == (b"{{ .Prompt }}\n", b"Be brief.")
+    assert json.loads(files["params"]) == {"stop": ["<|im_end|>"], "temperature": 0, "num_ctx": 2048}
+    assert "Modelfile" not in files
+
+
+def test_a_template_that_was_proven_of_another_file_stays(own: Run) -> None:
+    write_ollama(own[1], of="0" * 64)
+    ready = prepared(*own, what="gguf")
+    assert not {"template", "params", "system"} & {upload.path for upload in ready.uploads}
+    assert '"raw": true' in ready.card.read_text()
 
 
 def against(own: Run) -> list[str]:

@@ -19,6 +19,7 @@ from luthier.reports.data import DataReport
 from luthier.reports.evaluate import CompareReport, EvaluateReport
 from luthier.reports.gguf import GgufReport
 from luthier.reports.merge import MergeReport
+from luthier.reports.ollama import OllamaReport
 from luthier.reports.publish import Kind
 from luthier.reports.train import TrainReport
 
@@ -44,6 +45,8 @@ class Facts:
     merge: MergeReport | None
     gguf: GgufReport | None
     """Read only if the GGUF files are what goes up."""
+    ollama: OllamaReport | None
+    """How Ollama asks them; None if that was not proven, or of other files than these."""
     base_id: str | None
     """The base on the hub; None if the run began from nothing, or the base is known by a folder only."""
 
@@ -91,6 +94,7 @@ def read_facts(recipe: Recipe, run: RunDir) -> Facts:
     what = _kind(recipe, run, train)
     merge = read_if_there(MergeReport, run.report("merge"))
     folder = _folder(what, run, train, merge)
+    gguf = GgufReport.read(folder / "report.json") if what == "gguf" else None
     return Facts(
         run=run,
         recipe=recipe,
@@ -102,9 +106,17 @@ def read_facts(recipe: Recipe, run: RunDir) -> Facts:
         base=read_if_there(EvaluateReport, run.stage("evaluate") / "base" / "report.json"),
         compare=read_if_there(CompareReport, run.report("compare")),
         merge=merge,
-        gguf=GgufReport.read(folder / "report.json") if what == "gguf" else None,
+        gguf=gguf,
+        ollama=_ollama(run, gguf),
         base_id=_base_id(recipe, train),
     )
+
+
+def _ollama(run: RunDir, gguf: GgufReport | None) -> OllamaReport | None:
+    """The proof of Ollama's template, if it is of one of the files; all types of a run are asked alike."""
+    found = read_if_there(OllamaReport, run.report("export/ollama")) if gguf is not None else None
+    proven = {file.sha256 for file in gguf.files} if gguf is not None else set()
+    return found if found is not None and found.gguf_sha256 in proven else None
 
 
 def read_if_there(kind: type[R], path: Path) -> R | None:

@@ -84,7 +84,18 @@ def collect_files(facts: Facts, listener: Listener) -> tuple[list[Upload], list[
         uploads.append(rewrite(facts, path) if rewrite is not None else Upload.of_file(path.name, path))
         listener.progress("hashing", number, len(found), path.name)
     stays = [path.name for path in sorted(facts.folder.iterdir()) if path.name not in names]
-    return [*uploads, _recipe(facts)], stays
+    return [*uploads, *_for_ollama(facts), _recipe(facts)], stays
+
+
+def _for_ollama(facts: Facts) -> list[Upload]:
+    """What Ollama reads of a repository beside its GGUF files, else it guesses (huggingface.co/docs/hub/ollama)."""
+    proven = facts.ollama
+    if proven is None:
+        return []
+    numbers = {name: int(value) if value.is_integer() else value for name, value in proven.parameters.items()}
+    params = json.dumps({"stop": list(proven.stops), **numbers}, indent=2, ensure_ascii=False)
+    files = [Upload.of_text("template", proven.template), Upload.of_text("params", params + "\n")]
+    return [*files, Upload.of_text("system", proven.system)] if proven.system else files
 
 
 def _wanted(facts: Facts) -> frozenset[str]:

@@ -124,8 +124,8 @@ def _llama_cpp(facts: Facts, repo: str) -> list[str]:
 
 
 def _ollama(facts: Facts, model: str) -> list[str]:
-    """Its own template is kept out where the run knows none: `raw` (github.com/ollama/ollama, docs/api.md)."""
-    if facts.template == "chat":
+    """Its own template is kept out where the run knows none and none was proven: `raw` (github.com/ollama/ollama, docs/api.md)."""
+    if facts.template == "chat" or facts.ollama is not None:
         return [f'ollama run {model} "{QUESTION}"']
     options = f'"options": {{"temperature": 0, "num_predict": {facts.recipe.evaluate.max_new_tokens}}}'
     return [

@@ -12,16 +12,19 @@ class OllamaReport(Report):
     """The model's name in the commands that were said."""
     gguf: str
     """The file that FROM names."""
+    gguf_sha256: str
     type: str
     """Its type, such as `Q5_K_M`."""
     style: str
     """How conversations are written."""
+    template: str
+    """The template in Ollama's own syntax."""
     stops: tuple[str, ...]
     """The texts at which Ollama ends an answer: every end of the run's."""
     parameters: dict[str, float]
     """Sampling, and `num_ctx`."""
-    system: bool
-    """Whether a system text is part of it."""
+    system: str
+    """The system text that is part of it; empty if there is none."""
     licence: str
     """What LICENSE says; empty where no licence of the base is known."""
     conversations_checked: int
