@@ -3,6 +3,7 @@
 A stopped or failed write leaves half a file there: whoever named it deletes it.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ from luthier.knowledge.gguf_types import TypeFacts
 
 # Keys and padding; tokens and merges of 256,000 tokens take 15 MB.
 BYTES_BESIDE_TENSORS = 32 * 2**20
-WORKERS = 2
+MOST_WORKERS = 8
+"""More than a disk can follow; each holds some pieces of 4 MiB."""
 STOPPED = "the export was stopped; it left nothing behind"
 REPEAT = "Repeat it: luthier export gguf"
 
@@ -84,7 +86,14 @@ def write_gguf(
     ]
     name = source.architecture.family.architecture
     with disk_faults(path), _one_thread_each():
-        write_container(path, name, all_keys, tensors, threads=WORKERS, on_written=on_written)
+        write_container(
+            path,
+            name,
+            all_keys,
+            tensors,
+            threads=min(os.cpu_count() or 1, MOST_WORKERS),
+            on_written=on_written,
+        )
         sync_file(path)
 
 
