@@ -154,6 +154,7 @@ def arguments_for(run: str) -> dict[str, tuple[str, ...]]:
         "audit verify": ("audit.jsonl",),
         "env make": ("gguf",),
         "export gguf": ("--run", run, "--quant", "F16", "export.gguf.answers=2"),
+        "advise base": ("embedded",),
         "advise deploy": (run, "--cpu"),
         "export ollama": ("--run", run, "--quant", "F16", "export.gguf.answers=2"),
         "verify": ("--against", run),

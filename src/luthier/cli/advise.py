@@ -1,6 +1,7 @@
 """`luthier advise`: what to do with a person's own model, traffic and machine."""
 
 import enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +21,44 @@ class SituationName(enum.StrEnum):
     SERVERLESS = "serverless"
 
 
+class TaskName(enum.StrEnum):
+    """The tasks of the guide's framework."""
+
+    NOVEL = "novel"
+    EXTEND = "extend"
+    BEHAVIOUR = "behaviour"
+
+
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MODEL]...",
+        help="Candidates: model folders, `embedded`, or ids of the hub. Without one, those that the guide recommends.",
+        show_default=False,
+    ),
+]
+TaskOption = Annotated[
+    TaskName,
+    typer.Option(
+        "--task",
+        help="novel: new patterns, languages, formats. extend: more of what the model knows. behaviour: other style or rules.",
+    ),
+]
+Domain = Annotated[
+    str | None,
+    typer.Option(
+        "--domain",
+        metavar="NAME",
+        help="Of the task: code, mathematics, medicine, finance, law.",
+        show_default=False,
+    ),
+]
+Rows = Annotated[
+    Path | None,
+    typer.Option(
+        "--rows", metavar="FILE", help="Text or rows: how many bytes a token of each has.", show_default=False
+    ),
+]
 Target = Annotated[
     str | None,
     typer.Argument(
@@ -112,3 +151,37 @@ def deploy(
     if as_json:
         return show_json(advice_facts(subject, machine, traffic, chosen, ranked))
     return show(advice_text(subject, machine, traffic, chosen, ranked))
+
+
+@advise.command("base", short_help="Which model to train from.")
+def base(
+    models: Models = None,
+    task: TaskOption = TaskName.NOVEL,
+    domain: Domain = None,
+    rows: Rows = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge candidates for a base: whether each is one, by what lies in its folder, and which suits the task.
+
+    Nothing is fetched or loaded. Of a model that is not on this machine only the name is judged.
+    """
+    from luthier.cli.advise_base import base_text
+    from luthier.cli.output import show, show_json
+    from luthier.floor.errors import DataError, UsageError
+    from luthier.floor.lookup import did_you_mean
+    from luthier.knowledge.base_evidence import DOMAIN_WORDS
+    from luthier.plan.base_advice import Question
+    from luthier.plan.base_advice import advise as advise_base
+
+    domains = sorted(set(DOMAIN_WORDS.values()))
+    if domain is not None and domain not in domains:
+        what = f"{domain!r} is no domain that models are known for{did_you_mean(domain, domains)}"
+        raise UsageError(
+            "usage", what, where="--domain", fix=f"One of {', '.join(domains)}, or leave it out."
+        )
+    if rows is not None and not rows.is_file():
+        raise DataError("data-missing", f"there is no file {rows}", where="--rows", fix="Name a text or rows: --rows FILE")  # fmt: skip
+    advice = advise_base(models or (), Question(task.value, domain, rows))
+    if as_json:
+        return show_json(advice.model_dump(mode="json"))
+    return show(base_text(advice))
