@@ -1,4 +1,4 @@
-"""`luthier export gguf` and `make gguf` on a trained run: what they say, what they leave, and what is refused."""
+"""`luthier export gguf`, its flags, and `make gguf` on a trained run: what they say, what they leave, and what is refused."""
 
 import shutil
 import subprocess
@@ -111,3 +111,51 @@ def test_make_gguf_leaves_the_file_of_the_type(exported: tuple[Path, Done], tmp_
     (file,) = gguf_folder(folder).glob("*.gguf")
     assert file.name.endswith("-Q8_0.gguf")
     assert f"file    {file.relative_to(folder)}" in done.stdout
+
+
+def test_an_adapter_is_exported_with_its_base_and_the_figures_are_said(trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "workshop", symlinks=True))
+    before = listing(folder)
+    planned = luthier(folder, "export", "gguf", "--adapter", "--dry-run")
+    assert planned.code == 0, planned.err
+    assert planned.out.count("write   ") == 2
+    assert listing(folder) == before
+    done = luthier(folder, "export", "gguf", "--adapter")
+    assert done.code == 0, done.err
+    left = sorted(path.name for path in (gguf_folder(folder).parent / "gguf-adapter").iterdir())
+    assert [name for name in left if name.endswith(("-F16.gguf", "-F32-LoRA.gguf", "report.json"))] == left
+    assert len(left) == 3
+    assert "base alone" in done.out.splitlines()[0]
+    assert "load    llama-server -m " in done.out
+    again = luthier(folder, "export", "gguf", "--adapter", "--json").json
+    assert again["mean_kl"] <= again["allowed_kl"] == 0.001
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("--adapter", "--quant", "Q4_0"), "--quant Q4_0 is for whole models"),
+        (("--adapter", "--imatrix"), "--imatrix is for whole models"),
+        (("--base", "x.gguf"), "Add --adapter: luthier export gguf --adapter --base x.gguf"),
+        (("--adapter", "--base", "x.gguf"), "there is no file x.gguf"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(words: tuple[str, ...], part: str, trained: Path) -> None:
+    before = listing(trained)
+    done = luthier(trained, "export", "gguf", *words)
+    assert done.code == 2, done.said
+    assert part in done.err
+    assert listing(trained) == before
+
+
+def test_a_weighed_file_says_by_how_many_rows(exported: tuple[Path, Done], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported[0], tmp_path / "workshop", symlinks=True))
+    words = ("export", "gguf", "--imatrix", "--quant", "Q8_0", "--quant", "Q4_0", "export.gguf.most_kl=100")
+    planned = luthier(folder, *words, "--dry-run")
+    assert "weigh   columns, by at most 128 training rows" in planned.out, planned.said
+    done = luthier(folder, *words)
+    assert done.code == 0, done.err
+    assert "Q4_0 imatrix" in done.out
+    assert "Q8_0 imatrix" not in done.out
+    assert "weighed " in done.out
+    assert len(list(gguf_folder(folder).glob("*-Q4_0-imat.gguf"))) == 1

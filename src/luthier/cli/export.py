@@ -73,7 +73,15 @@ def gguf(
         from luthier.cli.export_adapter import gguf_adapter
 
         return gguf_adapter(
-            words, run, quant, base, is_asked=adapter, again=again, dry_run=dry_run, as_json=as_json
+            words,
+            run,
+            quant,
+            base,
+            is_asked=adapter,
+            imatrix=imatrix,
+            again=again,
+            dry_run=dry_run,
+            as_json=as_json,
         )
     screen = Screen()
     name, overrides = split_words(words)

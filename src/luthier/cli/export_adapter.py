@@ -17,6 +17,7 @@ def gguf_adapter(
     base: Path | None,
     *,
     is_asked: bool,
+    imatrix: bool,
     again: bool,
     dry_run: bool,
     as_json: bool,
@@ -27,7 +28,7 @@ def gguf_adapter(
     from luthier.cli.screen import Screen
     from luthier.floor.stop import StopFlag, listen_for_stop
 
-    refuse_mixtures(quant, base, is_asked=is_asked)
+    refuse_mixtures(quant, base, is_asked=is_asked, imatrix=imatrix)
     screen = Screen()
     name, overrides = split_words(words)
     chosen = finished_run(run, screen)
@@ -45,7 +46,7 @@ def gguf_adapter(
     return show(exported_text(chosen, report))
 
 
-def refuse_mixtures(quant: list[str] | None, base: Path | None, *, is_asked: bool) -> None:
+def refuse_mixtures(quant: list[str] | None, base: Path | None, *, is_asked: bool, imatrix: bool) -> None:
     """Raise UsageError for flags that do not go together."""
     if base is not None and not is_asked:
         raise UsageError(
@@ -54,11 +55,12 @@ def refuse_mixtures(quant: list[str] | None, base: Path | None, *, is_asked: boo
             where="--base",
             fix=f"Add --adapter: luthier export gguf --adapter --base {base}",
         )
-    if quant:
+    if quant or imatrix:
+        flag = f"--quant {quant[0]}" if quant else "--imatrix"
         raise UsageError(
             "usage",
-            f"--quant {quant[0]} is for whole models; an adapter is written in F32, over a base in any type",
-            where="--quant",
+            f"{flag} is for whole models; an adapter is written in F32, over a base in any type",
+            where=flag.partition(" ")[0],
             fix="Leave it out; to load the adapter over a smaller base, name that file: --base FILE",
         )
 
