@@ -51,7 +51,7 @@ SURFACE: dict[str, set[str]] = {
     "recipe show": COMMON | {"--changed"},
     "recipe schema": COMMON,
     "export gguf": COMMON | {"--run", "--quant", "--imatrix", "--adapter", "--base", "--again", "--dry-run"},
-    "advise base": COMMON | {"--task", "--domain", "--rows"},
+    "advise base": COMMON | {"--task", "--domain", "--rows", "--measure"},
     "advise deploy": COMMON
     | {"--for", "--users", "--requests-per-second", "--concurrency", "--prompt-tokens", "--answer-tokens"}
     | {"--gpu", "--gpus", "--cpu", "--memory"},

@@ -145,6 +145,47 @@ def test_the_command_measures_bytes_a_token_and_says_what_it_could_not_see(tmp_p
     assert "too small to know much" in shown
 
 
+def test_bits_a_byte_are_those_of_a_model_that_sees_the_whole_text(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    text = "The Mill is an English pub by the river, with cheap food.\n" * 3
+    (tmp_path / "rows.txt").write_text(text)
+    done = luthier(tmp_path, "advise", "base", "embedded", "--rows", "rows.txt", "--measure", "--json")
+    assert done.code == 0, done.err
+    folder = find_model("embedded")
+    ids = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt", return_offsets_mapping=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        nats = float(model(input_ids=ids["input_ids"], labels=ids["input_ids"]).loss) * (
+            ids["input_ids"].shape[1] - 1
+        )
+    scored_bytes = len(text[int(ids["offset_mapping"][0, 1, 0]) :].encode())
+    assert done.json["candidates"][0]["bits_per_byte"] == pytest.approx(
+        nats / np.log(2) / scored_bytes, rel=1e-4
+    )
+    assert luthier(tmp_path, "advise", "base", "embedded", "--measure").code == 2
+
+
+def test_windows_leave_no_token_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from luthier.floor.stop import StopFlag
+    from luthier.modelling import text_loss
+
+    ids = [7 * number % 4000 for number in range(300)]
+    whole = text_loss.nats_of(find_model("embedded"), ids, stop=StopFlag(), device_name="cpu")
+    seen: list[int] = []
+    monkeypatch.setattr(text_loss, "WINDOW_TOKENS", 64)
+    parts = text_loss.nats_of(
+        find_model("embedded"),
+        ids,
+        stop=StopFlag(),
+        device_name="cpu",
+        on_tokens=lambda done, total: seen.append(done),
+    )
+    assert seen[-1] == len(ids)
+    assert parts == pytest.approx(whole, rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

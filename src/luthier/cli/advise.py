@@ -159,13 +159,17 @@ def base(
     task: TaskOption = TaskName.NOVEL,
     domain: Domain = None,
     rows: Rows = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Load the candidates and measure bits a byte of the rows.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge candidates for a base: whether each is one, by what lies in its folder, and which suits the task.
 
-    Nothing is fetched or loaded. Of a model that is not on this machine only the name is judged.
+    Nothing is fetched, and nothing loaded without --measure. Of a model that is not on this machine only the name is judged.
     """
     from luthier.cli.advise_base import base_text
+    from luthier.cli.measure_bases import measure_bases
     from luthier.cli.output import show, show_json
     from luthier.floor.errors import DataError, UsageError
     from luthier.floor.lookup import did_you_mean
@@ -181,7 +185,8 @@ def base(
         )
     if rows is not None and not rows.is_file():
         raise DataError("data-missing", f"there is no file {rows}", where="--rows", fix="Name a text or rows: --rows FILE")  # fmt: skip
-    advice = advise_base(models or (), Question(task.value, domain, rows))
+    bits = measure_bases(models or (), rows) if measure else {}
+    advice = advise_base(models or (), Question(task.value, domain, rows, bits))
     if as_json:
         return show_json(advice.model_dump(mode="json"))
     return show(base_text(advice))

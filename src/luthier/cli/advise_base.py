@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 def base_text(advice: "BaseAdvice") -> str:
     """One screen."""
-    head = ("model", "taken for", "parameters", "context", "licence", "bytes a token", "suits")
+    head = ("model", "taken for", "parameters", "context", "licence", "bytes a token", "bits a byte", "suits")
     rows = [head, *(_row(each) for each in advice.candidates)]
-    lines = table(rows, right=(2, 3, 5)).splitlines()
+    lines = table(rows, right=(2, 3, 5, 6)).splitlines()
     for each in advice.candidates:
         lines += ["", f"{each.name}: {each.why}"]
         lines += [
@@ -36,5 +36,6 @@ def _row(each: "Candidate") -> tuple[str, ...]:
         f"{each.context_tokens:,}" if each.context_tokens else "unknown",
         each.licence or "unknown",
         f"{each.bytes_per_token:.2f}" if each.bytes_per_token else "",
+        f"{each.bits_per_byte:.3f}" if each.bits_per_byte else "",
         each.suits,
     )

@@ -4,8 +4,9 @@ Flexibility falls from bases over models that went on with text of one domain to
 behaviour want a base; only work inside a domain that a model already has is better begun from that model.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from luthier.knowledge.base_evidence import Evidence, judge_folder, judge_name
@@ -45,13 +46,15 @@ class Question:
     task: Task
     domain: str | None
     rows: Path | None
+    bits_per_byte: Mapping[str, float] = field(default_factory=dict)
+    """Of candidates that were measured on the rows, by name."""
 
 
 def advise(names: Sequence[str], question: Question) -> BaseAdvice:
     """Judge every candidate and choose. Raises ModelError for a folder that is no model."""
     sample = _sample(question.rows) if question.rows else None
     found = [_candidate(name, question, sample) for name in names or RECOMMENDED]
-    ranked = sorted(found, key=lambda each: (ORDER.index(each.suits), -_rank(each.kind_confidence), _tokens(each)))  # fmt: skip
+    ranked = sorted(found, key=lambda each: (ORDER.index(each.suits), -_rank(each.kind_confidence), _cost(each)))  # fmt: skip
     best = ranked[0]
     is_any = best.suits != "no"
     return BaseAdvice(
@@ -109,6 +112,7 @@ def _candidate(name: str, question: Question, sample: bytes | None) -> Candidate
         licence=licence,
         is_gated=evidence.is_gated,
         bytes_per_token=_bytes_per_token(folder, sample) if folder is not None and sample else None,
+        bits_per_byte=question.bits_per_byte.get(name),
         suits=verdict,
         why=why,
         warnings=tuple(_warnings(evidence, licence, is_here=folder is not None)),
@@ -170,6 +174,7 @@ def _rank(confidence: Confidence) -> int:
     return CONFIDENCES.index(confidence)
 
 
-def _tokens(candidate: Candidate) -> float:
-    """Fewer tokens for the same rows first."""
-    return -(candidate.bytes_per_token or 0.0)
+def _cost(candidate: Candidate) -> tuple[float, float]:
+    """Fewer bits for the rows first, then fewer tokens."""
+    bits = candidate.bits_per_byte
+    return (math.inf if bits is None else bits, -(candidate.bytes_per_token or 0.0))

@@ -41,6 +41,8 @@ class Candidate(Frozen):
     is_gated: bool
     bytes_per_token: float | None
     """Of the rows that were given: more bytes a token are fewer tokens."""
+    bits_per_byte: float | None
+    """That the model needs for the rows; fewer say that it has read more of the kind. Null where it was not measured."""
     suits: Suits
     why: str
     warnings: tuple[str, ...]
