@@ -76,7 +76,8 @@ def _of_chat_template(
     try:
         style = read_style(probe, bos=bos)
     except NoStyle as fault:
-        raise refusal(f"Ollama has no form for the run's chat template: {fault}") from fault
+        where = str(tokenizer.name_or_path)
+        raise refusal(f"Ollama has no form for the run's chat template: {fault}", where=where) from fault
     if puts_bos and not style.bos:
         raise refusal(
             f"llama.cpp puts {bos} before every prompt of this file, and the run's chat template writes none",
