@@ -70,19 +70,10 @@ def gguf(
     from luthier.floor.stop import StopFlag, listen_for_stop
 
     if adapter or base is not None:
-        from luthier.cli.export_adapter import gguf_adapter
+        from luthier.cli.export_adapter import gguf_adapter, refuse_mixtures
 
-        return gguf_adapter(
-            words,
-            run,
-            quant,
-            base,
-            is_asked=adapter,
-            imatrix=imatrix,
-            again=again,
-            dry_run=dry_run,
-            as_json=as_json,
-        )
+        refuse_mixtures(quant, base, is_asked=adapter, imatrix=imatrix)
+        return gguf_adapter(words, run, base, again=again, dry_run=dry_run, as_json=as_json)
     screen = Screen()
     name, overrides = split_words(words)
     chosen = finished_run(run, screen)

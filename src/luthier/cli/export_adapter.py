@@ -13,11 +13,8 @@ if TYPE_CHECKING:
 def gguf_adapter(
     words: list[str] | None,
     run: str | None,
-    quant: list[str] | None,
     base: Path | None,
     *,
-    is_asked: bool,
-    imatrix: bool,
     again: bool,
     dry_run: bool,
     as_json: bool,
@@ -28,7 +25,6 @@ def gguf_adapter(
     from luthier.cli.screen import Screen
     from luthier.floor.stop import StopFlag, listen_for_stop
 
-    refuse_mixtures(quant, base, is_asked=is_asked, imatrix=imatrix)
     screen = Screen()
     name, overrides = split_words(words)
     chosen = finished_run(run, screen)
