@@ -11,8 +11,11 @@ import pytest
 from luthier.cli.advise import SituationName
 from luthier.cli.advised_model import parse_size, traffic_of
 from luthier.floor.errors import UsageError
+from luthier.floor.rundir import RunDir
 from luthier.knowledge.deployment import Situation
+from luthier.reports.train import TrainReport
 from tests.cli.workshop import listing, luthier
+from tests.export.finished_run import write_train_report
 from tests.knowledge.test_deployment import LLAMA_8B
 
 
@@ -82,6 +85,20 @@ def test_sizes_and_traffic_are_read_as_people_write_them() -> None:
     assert traffic_of(60, None, None, **given).at_once == 10  # half a request a second, each 20 s
     assert traffic_of(None, 2.0, None, **given).at_once == 40
     assert traffic_of(None, None, 8, **given).tokens_per_second == 80
+
+
+@pytest.mark.slow
+def test_nothing_is_fetched_for_an_advice(folder: Path, tiny_base: Path) -> None:
+    """A run whose base is on the hub and not in its cache."""
+    run = RunDir(folder / "outputs" / "runs" / "2026-11-25_10-00-00")
+    write_train_report(run, "lora", tiny_base)
+    assert luthier(folder, "advise", "deploy", "latest", "--cpu").code == 2
+    assert luthier(folder, "advise", "deploy", "--cpu", "--json").json["model"]["folder"] == str(tiny_base)
+    report = TrainReport.read(run.report("train"))
+    report.model_copy(update={"base": "nobody/no-such-base-anywhere"}).write(run.report("train"))
+    done = luthier(folder, "advise", "deploy", str(run.path), "--cpu")
+    assert done.code == 4, done.said
+    assert "nothing is fetched for an advice" in done.err
 
 
 @pytest.mark.slow

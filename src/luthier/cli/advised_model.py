@@ -66,10 +66,19 @@ def _folder_of(run: RunDir) -> Path:
     for folder in (run.stage("merge") / "model", run.model):
         if (folder / "config.json").is_file():
             return folder
-    from luthier.knowledge.model_folder import find_model
+    from luthier.knowledge.model_folder import find_local_model
     from luthier.reports.train import TrainReport
 
-    return find_model(TrainReport.read(run.report("train")).base)
+    base = TrainReport.read(run.report("train")).base
+    found = find_local_model(base)
+    if found is None:
+        raise ModelError(
+            "mdl-missing",
+            f"the base {base} of the run is not on this machine any more, and nothing is fetched for an advice",
+            where=str(run.path),
+            fix="Name a folder with its config.json: luthier advise deploy FOLDER",
+        )
+    return found
 
 
 def _template(run: RunDir) -> str:
