@@ -54,6 +54,9 @@ def test_the_best_way_comes_first_with_its_arithmetic_and_commands(folder: Path)
         (("--gpu", "A10G", "--cpu"), "--cpu and --gpu exclude each other"),
         (("--cpu", "--memory", "lots"), "'lots' is no size of memory"),
         (("--for", "fun"), "fun"),
+        (("--requests-per-second", "nan"), "--requests-per-second"),
+        (("--requests-per-second", "inf"), "inf is no number of requests a second"),
+        (("--users", "0"), "--users"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_with_what_can(

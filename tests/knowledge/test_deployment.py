@@ -108,6 +108,7 @@ def test_a_model_too_large_in_16_bits_goes_into_a_smaller_type() -> None:
         ("vllm", False, FOLDER),
     ]
     assert ranked[-1].objections == ("it does not fit",)
+    assert situation_of(Traffic(0.02, 512, 256, 1, people=3), machine("T4")) == "team"
     board = Machine("a board", 6 * GIB, 20e9, None, is_gpu=False)
     alone = Traffic(0.01, 512, 256, 1)
     assert situation_of(alone, board) == "edge"

@@ -18,6 +18,7 @@ from luthier.knowledge.model_config import read_config
 from luthier.knowledge.serving_memory import CPU_BYTES_PER_SECOND, Machine, ServedModel, Traffic
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:(k|m|g|t)i?b?)?", re.IGNORECASE)
+MOST_REQUESTS = 1e9
 POWERS = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -159,12 +160,20 @@ def traffic_of(
 ) -> Traffic:
     """The traffic that was named. What is not named follows from what is, answers coming at reading pace; nothing named is one person.
 
-    By Little's law answers under way are the rate times the seconds that one takes.
+    Raises UsageError for a rate that is none. By Little's law answers under way are the rate times the seconds that one takes.
     """
     seconds = answer_tokens / READING_TOKENS_PER_SECOND
     rate = requests_per_second
+    if rate is not None and not rate <= MOST_REQUESTS:
+        raise UsageError(
+            "usage",
+            f"{rate} is no number of requests a second",
+            where="--requests-per-second",
+            fix="For example: --requests-per-second 2.5",
+        )
     if rate is None and concurrency is not None and users is None:
         rate = concurrency / seconds
     if rate is None:
         rate = (users or 1) / SECONDS_BETWEEN_QUESTIONS
-    return Traffic(rate, prompt_tokens, answer_tokens, concurrency or max(1, math.ceil(rate * seconds)))
+    at_once = concurrency or max(1, math.ceil(rate * seconds))
+    return Traffic(rate, prompt_tokens, answer_tokens, at_once, people=users or 1)

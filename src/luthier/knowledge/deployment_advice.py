@@ -49,7 +49,7 @@ def situation_of(traffic: Traffic, machine: Machine) -> Situation:
     """The row of the matrix that the traffic and the machine speak of."""
     if traffic.at_once >= PRODUCTION_FROM_AT_ONCE:
         return "production"
-    if traffic.at_once >= TEAM_FROM_AT_ONCE:
+    if traffic.at_once >= TEAM_FROM_AT_ONCE or traffic.people > 1:
         return "team"
     return "edge" if not machine.is_gpu and machine.memory_bytes < EDGE_BELOW_BYTES else "local"
 

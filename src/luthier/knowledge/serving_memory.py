@@ -102,6 +102,8 @@ class Traffic:
     answer_tokens: int
     at_once: int
     """Answers under way at the same time."""
+    people: int = 1
+    """Who ask, as far as that is known."""
 
     @property
     def tokens_per_second(self) -> float:
