@@ -4,6 +4,8 @@ The library encodes blocks and writes the header; tensors pass through piece by 
 pieces.
 """
 
+import errno
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,12 +20,25 @@ import numpy.typing as npt
 from luthier.floor.errors import EnvironmentFault
 
 Array = npt.NDArray[Any]
-Piece = Callable[[], Array]
-"""Makes some encoded rows when it is called, on whatever thread."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes of another file that go into this one as they are."""
+
+    path: Path
+    start: int
+    size_bytes: int
+
+
+Piece = Callable[[], Array | Span]
+"""Makes some encoded rows when it is called, on whatever thread, or says where they lie already."""
 Encode = Callable[[Array, str], Array]
 """fp32 rows as the bytes of a type of blocks."""
 
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION
+# How a kernel says that it does not copy between two such files; they are then read and written.
+NOT_BETWEEN_THESE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class TensorPieces(Protocol):
@@ -101,7 +116,7 @@ class _Stream:
     """A tensor as the library's writer takes one: it has a size, and it writes itself, from pieces that others made."""
 
     def __init__(
-        self, tensor: TensorPieces, made: Iterator[Array], on_written: Callable[[int], None]
+        self, tensor: TensorPieces, made: Iterator[Array | Span], on_written: Callable[[int], None]
     ) -> None:
         self._tensor, self._made, self._on_written = tensor, made, on_written
         self.nbytes = tensor_bytes(tensor.shape, tensor.type)
@@ -110,10 +125,36 @@ class _Stream:
         written = 0
         while written < self.nbytes:
             piece = next(self._made)
-            piece_bytes = file.write(np.ascontiguousarray(piece).view(np.uint8).data)
+            if isinstance(piece, Span):
+                piece_bytes = copy_span(piece, file)
+            else:
+                piece_bytes = file.write(np.ascontiguousarray(piece).view(np.uint8).data)
             written += piece_bytes
             self._on_written(piece_bytes)
         assert written == self.nbytes, f"{self._tensor.name}: {written:,} bytes for {self.nbytes:,}"
+
+
+def copy_span(span: Span, file: Any) -> int:
+    """Append a span to `file`, without its bytes passing through this process where the system can; returns how many there were.
+
+    Raises OSError, and EOFError if the other file ends early.
+    """
+    file.flush()
+    done = 0
+    with open(span.path, "rb", buffering=0) as source:
+        while done < span.size_bytes:
+            left, place = span.size_bytes - done, span.start + done
+            try:
+                moved = os.copy_file_range(source.fileno(), file.fileno(), left, place)
+            except OSError as fault:
+                if fault.errno not in NOT_BETWEEN_THESE:
+                    raise
+                moved = os.write(file.fileno(), os.pread(source.fileno(), left, place))
+            if not moved:
+                raise EOFError(f"{span.path} ends early")
+            done += moved
+    file.seek(0, os.SEEK_END)  # what was written past its buffer
+    return done
 
 
 def write_container(
@@ -158,9 +199,9 @@ def write_container(
         writer.close()
 
 
-def _in_order(pool: ThreadPoolExecutor, pieces: Iterator[Piece], *, ahead: int) -> Generator[Array]:
+def _in_order(pool: ThreadPoolExecutor, pieces: Iterator[Piece], *, ahead: int) -> Generator[Array | Span]:
     """What the pieces make, in their order; no more than `ahead` are made before they are asked for."""
-    waiting: deque[Future[Array]] = deque()
+    waiting: deque[Future[Array | Span]] = deque()
     try:
         for piece in pieces:
             waiting.append(pool.submit(piece))

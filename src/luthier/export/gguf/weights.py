@@ -5,15 +5,17 @@ in its core's cache meanwhile.
 """
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from luthier.export.gguf.container import Array, Encode, Piece, block_of, encode
+from luthier.export.gguf.container import Array, Encode, Piece, Span, block_of, encode
 from luthier.export.save import FLOATING
 from luthier.floor.errors import ModelError
 from luthier.knowledge.safetensors_header import TensorFact, damaged, read_header
@@ -21,6 +23,17 @@ from luthier.knowledge.safetensors_header import TensorFact, damaged, read_heade
 PIECE_BYTES = 4 * 2**20
 """Of a piece in fp32."""
 F16_MOST = 65504.0
+
+
+_OF_THREAD = threading.local()
+
+
+def _scratch() -> npt.NDArray[np.uint8]:
+    """A buffer of this thread's for what is only looked at: fresh memory costs as much as reading."""
+    if not hasattr(_OF_THREAD, "scratch"):
+        _OF_THREAD.scratch = np.empty(PIECE_BYTES, dtype=np.uint8)
+    found: npt.NDArray[np.uint8] = _OF_THREAD.scratch
+    return found
 
 
 @dataclass(frozen=True)
@@ -32,15 +45,24 @@ class StoredTensor:
     data_start: int
     """Where the numbers of the file begin."""
 
-    def read_rows(self, first: int, count: int) -> torch.Tensor:
-        """Rows `first` to `first + count` in the file's own format; a vector is one row."""
+    def span_of_rows(self, first: int, count: int) -> Span:
+        """Where rows `first` to `first + count` lie; a vector is one row."""
+        row_bytes = (self.fact.shape[-1] if self.fact.shape else 1) * FLOATING[self.fact.format].itemsize
+        return Span(self.path, self.data_start + self.fact.start + first * row_bytes, count * row_bytes)
+
+    def read_rows(
+        self, first: int, count: int, *, scratch: npt.NDArray[np.uint8] | None = None
+    ) -> torch.Tensor:
+        """Rows `first` to `first + count` in the file's own format, in `scratch` if it is given and large enough."""
         width = self.fact.shape[-1] if self.fact.shape else 1
         dtype = FLOATING[self.fact.format]
-        start = self.data_start + self.fact.start + first * width * dtype.itemsize
-        # Not zeroed first, as a bytearray would be.
-        buffer = np.empty(count * width * dtype.itemsize, dtype=np.uint8)
+        span = self.span_of_rows(first, count)
+        if scratch is not None and scratch.size >= span.size_bytes:
+            buffer = scratch[: span.size_bytes]
+        else:
+            buffer = np.empty(span.size_bytes, dtype=np.uint8)  # not zeroed first, as a bytearray would be
         with open(self.path, "rb", buffering=0) as file:
-            file.seek(start)
+            file.seek(span.start)
             if file.readinto(buffer.data) != buffer.size:
                 raise damaged(self.path, f"{self.fact.name} ends early")
         return torch.from_numpy(buffer).view(dtype).reshape(count, width)
@@ -81,7 +103,16 @@ class StreamedTensor:
         for first in range(0, rows, step):
             yield partial(self._make, first, min(step, rows - first))
 
-    def _make(self, first: int, count: int) -> Array:
+    @property
+    def _goes_over(self) -> bool:
+        """Whether the file gets the bytes that the folder holds."""
+        is_changed = self.heads or self.added or self.factor != 1.0
+        return not is_changed and self.type == self.source.fact.format
+
+    def _make(self, first: int, count: int) -> Array | Span:
+        if self._goes_over:
+            self._judge(self.source.read_rows(first, count, scratch=_scratch()))
+            return self.source.span_of_rows(first, count)
         piece = self.source.read_rows(first, count)
         self._judge(piece)
         if self.heads:
