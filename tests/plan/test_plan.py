@@ -19,6 +19,7 @@ from luthier.plan.settings import detectable_gain, judge_settings
 from luthier.plan.stage import plan
 from luthier.reports.plan import PlanReport, SettingFinding, Tokens
 from tests.cli.workshop import Done, luthier, make_workshop
+from tests.plan.test_memory import model_of
 
 ROOT = Path(__file__).parents[2]
 TOKENS = Tokens(source="a test", is_exact=True, rows=1000, epoch_tokens=150_000, step_tokens=1200, steps=375)
@@ -69,6 +70,30 @@ def test_time_is_tokens_over_the_rate_and_money_is_time() -> None:
     assert time.low_seconds is not None
     assert time.high_seconds is not None
     assert time.low_seconds < time.seconds < time.high_seconds
+
+
+@pytest.mark.parametrize(
+    ("shape", "words", "row_tokens", "step_tokens", "measured"),
+    [
+        # bench/results/train_speed.json, one H200.
+        ("qwen2.5-0.5b", ("train.pack_tokens=32768", "data.max_length=1024"), 200, 32768, 148_276),
+        ("qwen2.5-0.5b", ("train.batch_size=4", "data.max_length=427"), 190, 1700, 69_440),
+        # assets/embedded-base/facts.json: 785,394,391 tokens of the base's own pretraining.
+        ("embedded", ("model.name=null", "method.kind=scratch", "train.pack_tokens=65536", "data.max_length=2048"), 1500, 131_072, 1_517_927),
+    ],
+)  # fmt: skip
+def test_measured_speeds_lie_between_the_bounds(
+    shape: str, words: tuple[str, ...], row_tokens: int, step_tokens: int, measured: float
+) -> None:
+    recipe = recipe_of(*words, *(() if "model.name=null" in words else ("method.dropout=0",)))
+    model = planned_model(recipe_of()) if shape == "embedded" else model_of(shape)
+    tokens = TOKENS.model_copy(
+        update={"rows": 1000, "epoch_tokens": 1000 * row_tokens, "step_tokens": step_tokens, "steps": 100}
+    )
+    time = time_of(model, recipe, planned_device(recipe, "h200"), tokens, None, price_per_hour=None)
+    assert time.low_seconds is not None
+    assert time.high_seconds is not None
+    assert time.low_seconds < 100 * step_tokens / measured < time.high_seconds
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """How much arithmetic the run is, and how long that takes on the device."""
 
+import math
 from dataclasses import dataclass
 
 from luthier.config.method import LoraMethod
 from luthier.config.recipe import Recipe
-from luthier.knowledge.training_memory import DecoderShape, trained_numbers
+from luthier.knowledge.training_memory import DecoderShape, micro_batch_tokens, trained_numbers
 from luthier.plan.device import PlannedDevice
 from luthier.plan.model import PlannedModel
 from luthier.reports.plan import Time, Tokens
@@ -14,6 +15,10 @@ SECONDS_AN_HOUR = 3600
 FORWARD_FLOPS, FROZEN_FLOPS, TRAINED_FLOPS = 2, 4, 6
 # Scores and their use are two products over the distance, forward; backward takes twice as much (FlashAttention-2 recomputes one: 2.5).
 ATTENTION_PASSES = 3.5
+# Fitted by hand to three speeds on one H200 (bench/results/train_speed.json; assets/embedded-base/facts.json): how often what is kept of a
+# token is read or written in a step, and what a layer of a micro-batch costs however few its tokens.
+ACTIVATION_PASSES, LAUNCH_S_A_LAYER = 6, 0.45e-3
+OVERHEAD_LOW, OVERHEAD_HIGH = 0.6, 3.0
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,14 @@ def time_of(
     elif device.peak_flops is None:
         return _unknown(flops, f"{how}; no rate is known for {device.name}: measure one with luthier bench train RECIPE --out FILE")  # fmt: skip
     else:
-        low, share, high = (part * device.peak_flops / flops for part in device.share)
-        rates = (low, share, high)
-        source = f"{device.peak_flops / 1e12:.3g} TFLOP/s ({device.rate_source}) x {device.share[1]:.0%}, {device.share[0]:.0%} to {device.share[2]:.0%}"
+        step = _step_costs(model.shape, recipe, device, tokens.step_tokens or micro_batch_tokens(recipe))
+        low, share, high = (part * device.peak_flops for part in device.share)
+        rates = (
+            step.tokens_per_second(flops, low, overhead=OVERHEAD_HIGH),
+            step.tokens_per_second(flops, share),
+            step.tokens_per_second(flops, high, overhead=OVERHEAD_LOW),
+        )
+        source = f"{device.peak_flops / 1e12:.3g} TFLOP/s ({device.rate_source}) x {device.share[1]:.0%}, {device.share[0]:.0%} to {device.share[2]:.0%}{step.how}"
     how = f"{flops / 1e9:.3g} GFLOPs a token ({how}); {source}"
     if tokens.steps is None or tokens.step_tokens is None:
         return _unknown(flops, how, rates[1])
@@ -84,6 +94,35 @@ def time_of(
         cost=None if price_per_hour is None else price_per_hour * seconds / SECONDS_AN_HOUR,
         watt_hours=None if device.watts is None else device.watts * seconds / SECONDS_AN_HOUR,
     )
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """What a step costs beside its arithmetic."""
+
+    tokens: int
+    traffic_s: float
+    """Reading and writing activations, of a token."""
+    launches_s: float
+    """Of a step, whatever its tokens."""
+    how: str
+
+    def tokens_per_second(self, flops: float, rate: float, *, overhead: float = 1.0) -> float:
+        """At so many operations a second, and so many times the other costs."""
+        others_s = overhead * (self.tokens * self.traffic_s + self.launches_s)
+        return self.tokens / (self.tokens * flops / rate + others_s)
+
+
+def _step_costs(shape: DecoderShape, recipe: Recipe, device: PlannedDevice, step_tokens: int) -> StepCosts:
+    """On a GPU small layers wait for memory, and small steps for their kernels to be launched; on a CPU neither is counted."""
+    if not device.is_gpu or device.bytes_per_second is None:
+        return StepCosts(step_tokens, 0.0, 0.0, "")
+    kept = shape.activation_numbers() * shape.layers * device.compute_bytes
+    micro_batches = math.ceil(step_tokens / micro_batch_tokens(recipe))
+    launches_s = micro_batches * shape.layers * LAUNCH_S_A_LAYER
+    traffic_s = ACTIVATION_PASSES * kept / device.bytes_per_second
+    how = f"; {ACTIVATION_PASSES} passes over {kept:,} bytes of activations at {device.bytes_per_second / 1e12:.3g} TB/s, {1000 * launches_s:.3g} ms of a step to launch kernels"
+    return StepCosts(step_tokens, traffic_s, launches_s, how)
 
 
 def _unknown(flops: float, how: str, rate: float | None = None) -> Time:

@@ -15,7 +15,7 @@ RUNTIME_GPU_BYTES, RUNTIME_CPU_BYTES = 900 * 2**20, 420 * 2**20
 SMI_S = 5.0
 # Of the peak rate of 16-bit products: what training of packed rows reaches. The bounds are the measured rows of bench/results and
 # of the peers' bench between 0.5B and 8B; small models lie at the lower one.
-SHARE_OF_PEAK, SHARE_LOW, SHARE_HIGH = 0.35, 0.18, 0.5
+SHARE_OF_PEAK, SHARE_LOW, SHARE_HIGH = 0.35, 0.15, 0.5
 # Of a square product on this CPU (docs/how-to/measure.md has 61 %).
 SHARE_OF_CPU, SHARE_CPU_LOW, SHARE_CPU_HIGH = 0.55, 0.3, 0.9
 CPU_WIDTH, CPU_SECONDS = 512, 0.1
@@ -31,6 +31,8 @@ class PlannedDevice:
     precision: str
     compute_bytes: int
     peak_flops: float | None
+    bytes_per_second: float | None
+    """Of its memory; None on a CPU and for an unknown GPU."""
     share: tuple[float, float, float]
     """Of the peak: the lower bound, what is expected, the upper bound."""
     rate_source: str
@@ -80,6 +82,7 @@ def _of_gpu(
         precision=precision,
         compute_bytes=4 if precision == "fp32" else 2,
         peak_flops=facts.peak_flops if facts else None,
+        bytes_per_second=facts.bytes_per_second if facts else None,
         share=(SHARE_LOW, SHARE_OF_PEAK, SHARE_HIGH),
         rate_source="its data sheet" if facts else "unknown",
         watts=facts.watts if facts else None,
@@ -96,6 +99,7 @@ def _of_cpu(recipe: Recipe) -> PlannedDevice:
         precision=precision,
         compute_bytes=4 if precision == "fp32" else 2,
         peak_flops=_cpu_flops(),
+        bytes_per_second=None,
         share=(SHARE_CPU_LOW, SHARE_OF_CPU, SHARE_CPU_HIGH),
         rate_source=f"a product of {CPU_WIDTH} x {CPU_WIDTH} numbers, timed now",
         watts=None,
