@@ -44,8 +44,7 @@ class Library:
         except (OSError, AttributeError) as fault:
             raise _other_library(path, str(fault)) from fault
         self._check(path)
-        self._callback = abi.LogCallback(_log)  # kept: C holds the only other reference
-        self.c.llama_log_set(self._callback, None)
+        self.c.llama_log_set(_LOG_CALLBACK, None)
         _load_backends(path)
         self.c.llama_backend_init()
 
@@ -310,6 +309,10 @@ def _log(level: int, text: bytes, _: object) -> None:
     if level >= WARNING_LEVEL and level != CONTINUED_LEVEL:
         sys.stderr.write(text.decode(errors="replace"))
         sys.stderr.flush()
+
+
+# One for as long as the process lives: C keeps the address of the last one that was set, whichever object set it.
+_LOG_CALLBACK = abi.LogCallback(_log)
 
 
 def _other_library(path: Path, what: str) -> EnvironmentFault:
