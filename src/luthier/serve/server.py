@@ -45,7 +45,9 @@ def refuse_open_bind(settings: ServerSettings, *, has_keys: bool, command: str) 
 def bind(settings: ServerSettings) -> socket.socket:
     """A socket that listens at host and port. Raises EnvironmentFault (env-port) if it cannot be had."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small writes at once (TCP_NODELAY) only on sockets that name their protocol; on others a client waits some 40 ms
+    # for the second piece of a stream, since the system holds it back until the first is acknowledged.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Connections inherit it. The system's own would hold megabytes of a stream that nobody reads.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
