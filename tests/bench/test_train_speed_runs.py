@@ -47,7 +47,10 @@ def test_a_row_is_measured_with_luthier_and_a_peer_beside_each_other(scratch: Pa
         ("unsloth_packed", "missing"),
     ]
     [entry] = read_results(out)
-    assert entry["command"] == f"python bench/train_speed.py {' '.join(words)} --steps 3 --warmup 1 --data mine.jsonl"
+    assert (
+        entry["command"]
+        == f"python bench/train_speed.py {' '.join(words)} --steps 3 --warmup 1 --data mine.jsonl"
+    )
     assert entry["data"]["source"] == "mine.jsonl"
     assert str(scratch) not in out.read_text("utf-8")
     assert str(tmp_path) not in out.read_text("utf-8")

@@ -19,6 +19,7 @@ from luthier.floor.errors import LuthierError
 from luthier.floor.log import Listener
 from luthier.floor.rundir import RunDir
 from luthier.floor.stop import StopFlag
+from luthier.knowledge.schedule import learning_rate
 from luthier.modelling.device import Precision, peak_memory_bytes
 from luthier.tokens.row_order import RowOrder
 from luthier.train.batches import BatchMaker
@@ -28,7 +29,6 @@ from luthier.train.optimizer import set_learning_rate
 from luthier.train.profile import StepProfile
 from luthier.train.progress import Progress
 from luthier.train.save import save_progress
-from luthier.knowledge.schedule import learning_rate
 from luthier.train.step import Ahead, StepResult, autocast, take_step
 from luthier.train.trackers import Trackers
 from luthier.train.validate import Validator
