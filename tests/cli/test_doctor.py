@@ -1,6 +1,5 @@
 """`luthier doctor`: what it says of this machine, and what it says of poorer ones."""
 
-import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 import pytest
 
 from luthier.cli import examine as examination
-from luthier.cli.examine import available_bytes, examine, nvidia_gpu
+from luthier.cli.examine import examine
+from luthier.floor.nvidia import NvidiaGpu
 from luthier.floor.units import format_bytes
 from tests.cli.workshop import luthier
 
@@ -94,7 +94,7 @@ def test_room_on_the_disk_is_judged(monkeypatch: pytest.MonkeyPatch, free: int, 
 
 @pytest.mark.parametrize(("free", "state"), [(None, "note"), (10**9, "note"), (10**11, "ok")])
 def test_memory_is_judged(monkeypatch: pytest.MonkeyPatch, free: int | None, state: str) -> None:
-    monkeypatch.setattr(examination, "available_bytes", lambda: free)
+    monkeypatch.setattr(examination, "available_memory_bytes", lambda: free)
     assert finding("memory").state == state
 
 
@@ -105,47 +105,13 @@ def test_a_folder_that_may_not_be_written_stops_work(monkeypatch: pytest.MonkeyP
     assert "ls -ld" in found.fix
 
 
-def test_a_container_leaves_what_is_left_of_its_limit(tmp_path: Path) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 100 kB\nMemAvailable:   4000000 kB\n")
-    assert available_bytes(meminfo, tmp_path) == 4_096_000_000
-    (tmp_path / "memory.max").write_text("3000\n")
-    (tmp_path / "memory.current").write_text("1000\n")
-    assert available_bytes(meminfo, tmp_path) == 2000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert available_bytes(meminfo, tmp_path) == 4_096_000_000
-    assert available_bytes(tmp_path / "none", tmp_path / "none") is None
-
-
 def test_a_gpu_that_the_build_of_torch_does_not_see_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr(examination, "nvidia_gpu", lambda: "GPU 0: Tesla T4")
+    monkeypatch.setattr(examination, "first_nvidia_gpu", lambda: NvidiaGpu("Tesla T4", 16 * 2**30))
     found = finding("device")
     assert found.state == "note"
     assert "Tesla T4" in found.text
     assert "TORCH_INDEX" in found.fix
-
-
-def test_the_first_gpu_of_the_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = "GPU 0: NVIDIA H100 (UUID: GPU-1)\nGPU 1: NVIDIA H100 (UUID: GPU-2)\n"
-    answers: list[Any] = [
-        subprocess.CompletedProcess([], 0, listed, ""),
-        subprocess.CompletedProcess([], 9, "no driver", ""),
-        subprocess.TimeoutExpired("nvidia-smi", 20),
-        OSError("gone"),
-    ]
-
-    def run(*arguments: object, **named: object) -> Any:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(examination.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
-    monkeypatch.setattr(examination.subprocess, "run", run)
-    assert [nvidia_gpu() for _ in range(4)] == ["GPU 0: NVIDIA H100", "", "", ""]
-    monkeypatch.setattr(examination.shutil, "which", lambda name: None)
-    assert nvidia_gpu() == ""
 
 
 def test_the_hub_is_told_and_the_token_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from luthier.floor import memory as module
-from luthier.floor.memory import peak_resident_bytes
+from luthier.floor.memory import available_memory_bytes, peak_resident_bytes
 
 MIB = 2**20
 
@@ -43,3 +43,15 @@ def test_without_proc_a_mac_reports_bytes_and_others_kibibytes(
     for platform, unit in (("linux", 1024), ("darwin", 1)):
         monkeypatch.setattr(module.sys, "platform", platform)
         assert peak_resident_bytes() == MIB * unit
+
+
+def test_a_container_leaves_what_is_left_of_its_limit(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 100 kB\nMemAvailable:   4000000 kB\n")
+    assert available_memory_bytes(meminfo, tmp_path) == 4_096_000_000
+    (tmp_path / "memory.max").write_text("3000\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    assert available_memory_bytes(meminfo, tmp_path) == 2000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_memory_bytes(meminfo, tmp_path) == 4_096_000_000
+    assert available_memory_bytes(tmp_path / "none", tmp_path / "none") is None

@@ -190,7 +190,7 @@ def test_tokens_of_a_run_are_counted_not_guessed(tiny_base: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("train", "--gpu", "H1000"), 2, "no GPU called 'H1000'"),
+        (("train", "--gpu", "H1000"), 2, "did you mean H100?"),
         (("train", "--price-per-hour", "-1"), 2, "-1 an hour is no price"),
         (("train", "model.name=nobody/nothing-7b"), 4, "mdl-missing"),
         (("train", "model.name=./nowhere"), 4, "mdl-missing"),

@@ -9,11 +9,11 @@ from pathlib import Path
 from luthier.cli.choose import finished_run, shown_path
 from luthier.floor.errors import ModelError, UsageError
 from luthier.floor.log import Listener
-from luthier.floor.lookup import did_you_mean
+from luthier.floor.nvidia import first_nvidia_gpu
 from luthier.floor.rundir import RunDir
 from luthier.knowledge.deployment import READING_TOKENS_PER_SECOND, SECONDS_BETWEEN_QUESTIONS
 from luthier.knowledge.deployment_advice import machine_of_gpu
-from luthier.knowledge.hardware import GPUS, find_gpu
+from luthier.knowledge.hardware import find_gpu, need_gpu
 from luthier.knowledge.model_config import read_config
 from luthier.knowledge.serving_memory import CPU_BYTES_PER_SECOND, Machine, ServedModel, Traffic
 
@@ -114,17 +114,7 @@ def machine_of(gpu: str | None, *, gpus: int, cpu: bool, memory: str | None) -> 
     if gpu is None:
         name = "a CPU" if cpu and given else "this CPU"
         return Machine(name, given or _memory_here(), CPU_BYTES_PER_SECOND, None, is_gpu=False)
-    facts = find_gpu(gpu)
-    if facts is None:
-        known = [each.name for each in GPUS]
-        raise UsageError(
-            "usage",
-            f"{gpu!r} is no GPU that is known here{did_you_mean(gpu.upper(), known)}",
-            where="--gpu",
-            why=f"Known are {', '.join(known)}.",
-            fix="Name one of them that comes close, with --memory for its size.",
-        )
-    return machine_of_gpu(facts, count=gpus, name=gpu, memory_bytes=given)
+    return machine_of_gpu(need_gpu(gpu), count=gpus, name=gpu, memory_bytes=given)
 
 
 def parse_size(text: str) -> int:
@@ -144,10 +134,8 @@ def _memory_here() -> int:
 
 def _gpu_here() -> str | None:
     """The name of this machine's first GPU if it is known, else None."""
-    from luthier.cli.examine import nvidia_gpu
-
-    name = nvidia_gpu().partition(": ")[2]
-    return name if name and find_gpu(name) is not None else None
+    here = first_nvidia_gpu()
+    return here.name if here is not None and find_gpu(here.name) is not None else None
 
 
 def traffic_of(

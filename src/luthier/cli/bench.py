@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from luthier.cli.options import AsJson
+from luthier.cli.server_key import KeyFrom, key_of
 
 bench = typer.Typer(help="Measure this machine: training, generation and serving.", no_args_is_help=True)
 
@@ -81,15 +82,6 @@ Model = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME", help="Which of its models; the first.", show_default=False),
 ]
-KeyFrom = Annotated[
-    str | None,
-    typer.Option(
-        "--key-from",
-        metavar="VARIABLE",
-        help="The environment variable that holds the API key.",
-        show_default=False,
-    ),
-]
 
 
 @bench.command("train", short_help="Measure training: tokens a second and what a step is spent on.")
@@ -154,7 +146,7 @@ def serve(
 
     With --at-most the exit code is 1 if no rate keeps the level. A server that runs already only gets requests.
     """
-    from luthier.cli.bench_serve import LoadTest, key_of, level_of, rates_of, show_load
+    from luthier.cli.bench_serve import LoadTest, level_of, rates_of, show_load
 
     test = LoadTest(
         words=words or (),

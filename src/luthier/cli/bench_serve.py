@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,11 +57,13 @@ class LoadTest:
         from luthier.cli.screen import Screen
         from luthier.reports.load import LoadReport
         from luthier.reports.provenance import gather_provenance
-        from luthier.serve.load import Load, served_models
+        from luthier.serve.load import Load
+        from luthier.serve.talk import Server
 
         (prompts, source), screen = self._prompts(), Screen()
         with listen_for_stop(StopFlag()) as stop, reached(self.words, screen) as url:
-            models = served_models(url, self.key)
+            with closing(Server(url, self.key)) as server:
+                models = server.models
             model = self.model or models[0]
             if model not in models:
                 fix = f"It serves {', '.join(models[:8])}."
@@ -178,8 +179,9 @@ def reached(words: Sequence[str], screen: "Screen") -> Iterator[str]:
         if len(words) > 1:
             what = f"{words[1]}: a server that runs already takes no settings"
             raise UsageError("usage", what, where="the command line")
-        address = words[0].rstrip("/")
-        yield address if address.endswith("/v1") else f"{address}/v1"
+        from luthier.serve.events import api_root
+
+        yield api_root(words[0])
         return
     from luthier.cli.serve import serve_target
     from luthier.serve.extra import require_server
@@ -216,15 +218,6 @@ def _ready_url(server: "subprocess.Popen[str]", target: str) -> str:
             where="the command line",
             fix=f"Start it alone and see: luthier serve {target}",
         ) from None
-
-
-def key_of(name: str | None) -> str | None:
-    """The API key in an environment variable. Raises UsageError if it is not there."""
-    key = os.environ.get(name) if name else None
-    if name and not key:
-        fix = f"export {name}=..."
-        raise UsageError("usage", f"the environment has no {name}", where="--key-from", fix=fix)
-    return key
 
 
 def rates_of(given: Sequence[float] | None) -> Sequence[float]:

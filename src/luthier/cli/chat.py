@@ -1,7 +1,6 @@
 """`luthier chat`: talk with a model in the terminal."""
 
 import contextlib
-import os
 import shutil
 import sys
 import textwrap
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luthier.cli.options import AsJson
+from luthier.cli.server_key import KeyFrom, key_of
 
 if TYPE_CHECKING:
     from luthier.cli.screen import Screen
@@ -43,15 +43,6 @@ PromptText = Annotated[
     typer.Option("--prompt", metavar="TEXT", help="Ask this one question and end.", show_default=False),
 ]
 Both = Annotated[bool, typer.Option("--both", help="Ask the tuned model and its base, and show both.")]
-KeyFrom = Annotated[
-    str | None,
-    typer.Option(
-        "--key-from",
-        metavar="VARIABLE",
-        help="The environment variable that holds the server's key.",
-        show_default=False,
-    ),
-]
 
 
 def chat(
@@ -135,15 +126,7 @@ def find_partner(words: Sequence[str] | None, key_from: str | None, screen: "Scr
             raise UsageError(
                 "usage", f"{words[1]}: a server that runs already takes no settings", where="the command line"
             )
-        key = os.environ.get(key_from) if key_from else None
-        if key_from and not key:
-            raise UsageError(
-                "usage",
-                f"the environment has no {key_from}",
-                where="--key-from",
-                fix=f"export {key_from}=...",
-            )
-        return Server(words[0], key)
+        return Server(words[0], key_of(key_from))
     target, overrides = serve_target(words, screen)
     resolved = recipe_to_serve(target, overrides)
     for warning in resolved.warnings:

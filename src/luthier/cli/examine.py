@@ -5,8 +5,6 @@ torch is asked through modelling/, and only versions are read of everything else
 
 import os
 import platform
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -20,6 +18,8 @@ from packaging.utils import canonicalize_name
 import luthier
 from luthier.floor.errors import LuthierError
 from luthier.floor.files import free_bytes
+from luthier.floor.memory import available_memory_bytes
+from luthier.floor.nvidia import first_nvidia_gpu
 from luthier.floor.rundir import RUNS
 from luthier.floor.units import format_bytes
 
@@ -85,34 +85,22 @@ def look_at_torch() -> Iterator[Finding]:
         return
     device = choose_device("auto")
     precision = choose_precision("auto", device).name
-    gpu = nvidia_gpu()
+    gpu = first_nvidia_gpu()
     yield Finding("torch", "ok", metadata.version("torch"))
     if gpu and device.type == "cpu":
         yield Finding(
             "device",
             "note",
-            f"{describe_device(device)}, {precision}; but there is {gpu}, which this build of torch does not see",
+            f"{describe_device(device)}, {precision}; but there is {gpu.name}, which this build of torch does not see",
             "Install a CUDA build: make install TORCH_INDEX=https://download.pytorch.org/whl/cu130",
         )
     else:
         yield Finding("device", "ok", f"{describe_device(device)}, {precision}")
 
 
-def nvidia_gpu() -> str:
-    """The first GPU that the NVIDIA driver lists, or nothing."""
-    if shutil.which("nvidia-smi") is None:
-        return ""
-    try:
-        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    lines = found.stdout.splitlines()
-    return lines[0].partition(" (UUID")[0] if found.returncode == 0 and lines else ""
-
-
 def look_at_memory() -> Finding:
     """What this process may still take."""
-    free = available_bytes()
+    free = available_memory_bytes()
     if free is None:
         return Finding("memory", "note", "unknown")
     if free < LITTLE_MEMORY_BYTES:
@@ -123,41 +111,6 @@ def look_at_memory() -> Finding:
             "The demo takes up to 2 GiB: close something.",
         )
     return Finding("memory", "ok", f"{format_bytes(free)} available")
-
-
-def available_bytes(
-    meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")
-) -> int | None:
-    """Memory that can be taken without swapping, or what is left of a container's limit if that is less."""
-    found = [_from_meminfo(meminfo), _left_of_cgroup(cgroup)]
-    known = [value for value in found if value is not None]
-    return min(known, default=None)
-
-
-def _from_meminfo(path: Path) -> int | None:
-    for line in _read(path).splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _left_of_cgroup(folder: Path) -> int | None:
-    """Version 2 of the interface, then version 1 (docs.kernel.org/admin-guide/cgroup-v2.html, memory.max)."""
-    for limit_file, used_file in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        limit, used = _read(folder / limit_file).strip(), _read(folder / used_file).strip()
-        if limit.isdigit() and used.isdigit():
-            return max(int(limit) - int(used), 0)
-    return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
 
 
 def look_at_disk() -> Finding:
@@ -209,7 +162,8 @@ def look_at_pins() -> Finding:
     package = luthier.__file__
     assert package is not None, "luthier is a package with an __init__.py"
     path = Path(package).parents[2] / "constraints.txt"
-    pins = [line.partition("==") for line in _read(path).splitlines() if "==" in line and line[0] != "#"]
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    pins = [line.partition("==") for line in text.splitlines() if "==" in line and line[0] != "#"]
     if not pins:
         return Finding("pins", "ok", "no constraints.txt here")
     different = []

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 from luthier.cli.output import table
 from luthier.floor.units import format_bytes, format_count, format_duration
+from luthier.reports.plan import PHASES
 
 if TYPE_CHECKING:
     from luthier.reports.plan import Phase, PlanReport, Time
 
 BAR_WIDTH = 40
 FULL, PART = "#", "-"
-PHASES = {"train": "training", "eval": "evaluation", "save": "saving", "merge": "merging"}
 
 
 def plan_text(report: "PlanReport") -> str:

@@ -1,11 +1,11 @@
 """`luthier verify`: hold a file or a server against a run's model, or show every link that was proven so far."""
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from luthier.cli.options import AsJson
+from luthier.cli.server_key import KeyFrom, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,15 +46,6 @@ Limit = Annotated[
 Model = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME", help="Which of a server's models is meant.", show_default=False),
-]
-KeyFrom = Annotated[
-    str | None,
-    typer.Option(
-        "--key-from",
-        metavar="VARIABLE",
-        help="The environment variable that holds the server's key.",
-        show_default=False,
-    ),
 ]
 
 
@@ -113,21 +104,6 @@ def recipe_to_verify(run: "RunDir", overrides: "Sequence[str]", limit: int | Non
 
     rows = [f"verify.rows={limit}"] if limit is not None else []
     return recipe_of_run(run, None, [*overrides, *rows])
-
-
-def key_of(variable: str | None) -> str | None:
-    """The key in an environment variable. Raises UsageError if it is not set."""
-    from luthier.floor.errors import UsageError
-
-    key = os.environ.get(variable) if variable else None
-    if variable and not key:
-        raise UsageError(
-            "usage",
-            f"the environment has no {variable}",
-            where="--key-from",
-            fix=f"export {variable}=...",
-        )
-    return key
 
 
 def verified_text(run: "RunDir", report: "VerifyReport") -> str:

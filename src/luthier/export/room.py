@@ -10,6 +10,7 @@ import torch
 
 from luthier.export.save import DTYPES
 from luthier.floor.errors import EnvironmentFault
+from luthier.floor.memory import available_memory_bytes
 from luthier.floor.units import format_bytes
 
 # An allowance beside the weights: one matrix's merged copy, the activations and logits of one row, the libraries.
@@ -52,14 +53,8 @@ def free_memory_bytes(device: torch.device) -> int:
     """Memory that a model may take on the device now."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except FileNotFoundError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    free = available_memory_bytes()
+    return free if free is not None else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _bytes_needed(parameters: int, place: Place) -> int:

@@ -5,31 +5,21 @@ many bases ship a chat template, and a name can say what it likes. So each piece
 negative for a base, and the sum is told with the pieces behind it. The weights are a judgement, not a fit.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
-from luthier.floor.errors import ModelError
 from luthier.knowledge.hostile_json import read_object
 from luthier.knowledge.token_rows import control_token_rows_are_trained
+from luthier.knowledge.turn_tokens import TURN_ENDS
+from luthier.reports.base_advice import Confidence, Kind
 
-Kind = Literal["base", "specialized", "tuned", "unsure"]
 MOST_CARD_BYTES = 2**20
 WORD = re.compile(r"[a-z]+|\d+")
-TURN_ENDS = (
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<end_of_turn>",
-    "<|end|>",
-    "<|end_of_turn|>",
-    "<|return|>",
-)
 # Words of a name that say what was done to a model after its pretraining.
 TUNED_WORDS = frozenset(
     {"instruct", "chat", "it", "sft", "dpo", "orpo", "kto", "ppo", "grpo", "rlhf", "rlvr", "assistant", "aligned", "tulu", "zephyr",
@@ -65,12 +55,10 @@ class Evidence:
     kind: Kind
     domain: str | None
     """What its text was mostly about, where its name says so."""
-    confidence: Literal["high", "medium", "low"]
+    confidence: Confidence
     pieces: tuple[Piece, ...]
     derived_from: str | None
     """The model that the card says it was made from."""
-    licence: str | None
-    """As the card names it."""
     is_gated: bool
 
 
@@ -107,7 +95,6 @@ def _weigh(name: str, pieces: list[Piece], card: dict[str, Any]) -> Evidence:
         confidence="high" if distance >= 2 else "medium" if distance >= 1 else "low",
         pieces=tuple(sorted(pieces, key=lambda piece: -abs(piece.weight))),
         derived_from=_first(card.get("base_model")),
-        licence=_first(card.get("license")),
         is_gated="extra_gated_prompt" in card or "extra_gated_fields" in card,
     )
 
@@ -189,14 +176,7 @@ def _of_token_rows(folder: Path) -> Iterator[Piece]:
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
-    if not path.is_file():
-        return {}
-    try:
-        return read_object(path, folder, code="mdl-config")
-    except ModelError:
-        raise
-    except (OSError, json.JSONDecodeError) as fault:
-        raise ModelError("mdl-config", f"{name} cannot be read: {fault}", where=str(path)) from fault
+    return read_object(path, folder, code="mdl-config") if path.is_file() else {}
 
 
 def _first(value: Any) -> str | None:

@@ -8,6 +8,9 @@ each group; boards run below them when power or heat says so. A GPU that is not 
 import re
 from dataclasses import dataclass
 
+from luthier.floor.errors import UsageError
+from luthier.floor.lookup import did_you_mean
+
 TERA = 1e12
 GIGA = 1e9
 GIB = 2**30
@@ -111,6 +114,21 @@ def find_gpu(device_name: str) -> Gpu | None:
     if words & OTHER_CHIPS:
         return None
     return next((gpu for gpu in GPUS if gpu.words <= words), None)
+
+
+def need_gpu(name: str) -> Gpu:
+    """The facts of a GPU that a person named. Raises UsageError with those that are known."""
+    found = find_gpu(name)
+    if found is None:
+        known = [each.name for each in GPUS]
+        raise UsageError(
+            "usage",
+            f"{name!r} is no GPU that is known here{did_you_mean(name.upper(), known)}",
+            where="--gpu",
+            why=f"Known are {', '.join(known)}.",
+            fix="Name one of them that comes close.",
+        )
+    return found
 
 
 def peak_flops_of(device_name: str) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from luthier.knowledge.gguf_types import GGUF_TYPES
 from luthier.knowledge.model_config import text_config
+from luthier.knowledge.parameter_count import count_parameters
 from luthier.knowledge.training_memory import DecoderShape
 
 FOLDER = "16 bits"
@@ -55,7 +56,7 @@ class ServedModel:
         return cls(
             name=name,
             model_type=str(text.get("model_type") or config.get("model_type")),
-            parameters=shape.linear_weights + shape.embedding_weights,
+            parameters=count_parameters(config, shape),
             layers=shape.layers,
             key_width=shape.key_width,
             context_tokens=context if isinstance(context, int) else None,

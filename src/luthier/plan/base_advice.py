@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luthier.knowledge.base_evidence import Evidence, judge_folder, judge_name
+from luthier.knowledge.licence_files import licence_of_folder
 from luthier.knowledge.licences import licence_of_base
 from luthier.knowledge.model_config import read_config, text_config
-from luthier.knowledge.model_folder import check_model_folder, find_local_model
+from luthier.knowledge.model_folder import EMBEDDED, check_model_folder, find_local_model
 from luthier.knowledge.parameter_count import count_parameters
 from luthier.knowledge.shapes import PUBLISHED, SHAPES
 from luthier.knowledge.training_memory import DecoderShape
@@ -99,7 +100,7 @@ def _candidate(name: str, question: Question, sample: bytes | None) -> Candidate
     parameters, context = _sizes(folder, name)
     if verdict == "yes" and parameters is not None and parameters < SMALL:
         verdict, why = "with care", f"{why}, but too small to know much: for trying, and for narrow tasks"
-    licence = evidence.licence or _known_licence(name)
+    licence = _licence(folder, name)
     return Candidate(
         name=name,
         is_here=folder is not None,
@@ -148,8 +149,11 @@ def _sizes(folder: Path | None, name: str) -> tuple[int | None, int | None]:
     return count_parameters(config, shape), text_config(dict(config)).get("max_position_embeddings")
 
 
-def _known_licence(name: str) -> str | None:
-    found = licence_of_base(name)
+def _licence(folder: Path | None, name: str) -> str | None:
+    """By the folder's card or licence, or by the name of a well-known base."""
+    if name == EMBEDDED:
+        return "apache-2.0"  # assets/embedded-base/README.md, section Licence
+    found = (licence_of_folder(folder) if folder is not None else None) or licence_of_base(name)
     return found.name if found else None
 
 

@@ -1,18 +1,15 @@
 """The device that a plan is made for: this machine's, or one that was named and is not here."""
 
-import shutil
-import subprocess
 import time
 from dataclasses import dataclass
 
 from luthier.config.recipe import Recipe
-from luthier.floor.errors import UsageError
-from luthier.floor.lookup import nearest
-from luthier.knowledge.hardware import GPUS, Gpu, find_gpu
+from luthier.floor.memory import available_memory_bytes
+from luthier.floor.nvidia import first_nvidia_gpu
+from luthier.knowledge.hardware import Gpu, find_gpu, need_gpu
 
 # What a process holds before a model: a CUDA context with cuBLAS and Triton; Python with torch and transformers (LOG.md, the demo).
 RUNTIME_GPU_BYTES, RUNTIME_CPU_BYTES = 900 * 2**20, 420 * 2**20
-SMI_S = 5.0
 # Of the peak rate of 16-bit products: what training of packed rows reaches. The bounds are the measured rows of bench/results and
 # of the peers' bench between 0.5B and 8B; small models lie at the lower one.
 SHARE_OF_PEAK, SHARE_LOW, SHARE_HIGH = 0.35, 0.15, 0.5
@@ -36,6 +33,7 @@ class PlannedDevice:
     share: tuple[float, float, float]
     """Of the peak: the lower bound, what is expected, the upper bound."""
     rate_source: str
+    has_bf16: bool
     watts: float | None
     is_here: bool
 
@@ -50,22 +48,11 @@ def planned_device(recipe: Recipe, gpu: str | None) -> PlannedDevice:
     Raises UsageError for a GPU that is not in the table, with those most like it.
     """
     if gpu is not None and gpu.lower() != "cpu":
-        found = find_gpu(gpu)
-        if found is None:
-            known = sorted(" ".join(sorted(each.words)) for each in GPUS)
-            near = nearest(gpu.lower(), known, at_most=3)
-            raise UsageError(
-                "usage",
-                f"no GPU called {gpu!r} is known for certain",
-                where="--gpu",
-                why=f"Nearest: {', '.join(near)}" if near else f"Known: {', '.join(known)}",
-                fix="Name it as its driver does, such as --gpu A100, --gpu 'RTX 4090'; or --gpu cpu",
-            )
+        found = need_gpu(gpu)
         return _of_gpu(gpu.upper(), found, found.memory_bytes, recipe, is_here=False)
-    here = None if gpu is not None or recipe.model.device == "cpu" else _gpu_here()
+    here = None if gpu is not None or recipe.model.device == "cpu" else first_nvidia_gpu()
     if here is not None:
-        name, memory_bytes = here
-        return _of_gpu(name, find_gpu(name), memory_bytes, recipe, is_here=True)
+        return _of_gpu(here.name, find_gpu(here.name), here.memory_bytes, recipe, is_here=True)
     return _of_cpu(recipe)
 
 
@@ -85,6 +72,7 @@ def _of_gpu(
         bytes_per_second=facts.bytes_per_second if facts else None,
         share=(SHARE_LOW, SHARE_OF_PEAK, SHARE_HIGH),
         rate_source="its data sheet" if facts else "unknown",
+        has_bf16=has_bf16,
         watts=facts.watts if facts else None,
         is_here=is_here,
     )
@@ -95,40 +83,17 @@ def _of_cpu(recipe: Recipe) -> PlannedDevice:
     return PlannedDevice(
         name="this CPU",
         is_gpu=False,
-        memory_bytes=_host_memory(),
+        memory_bytes=available_memory_bytes(),
         precision=precision,
         compute_bytes=4 if precision == "fp32" else 2,
         peak_flops=_cpu_flops(),
         bytes_per_second=None,
         share=(SHARE_CPU_LOW, SHARE_OF_CPU, SHARE_CPU_HIGH),
         rate_source=f"a product of {CPU_WIDTH} x {CPU_WIDTH} numbers, timed now",
+        has_bf16=True,
         watts=None,
         is_here=True,
     )
-
-
-def _gpu_here() -> tuple[str, int] | None:
-    """Name and bytes of this machine's first NVIDIA GPU, as its driver tells; None without one."""
-    smi = shutil.which("nvidia-smi")
-    if smi is None:
-        return None
-    command = [smi, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits", "--id=0"]
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=SMI_S, check=True).stdout
-        name, mebibytes = told.strip().splitlines()[0].rsplit(",", 1)
-        return name.strip(), int(mebibytes) * 2**20
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return None
-
-
-def _host_memory() -> int | None:
-    try:
-        with open("/proc/meminfo", encoding="ascii", errors="replace") as file:
-            return next(
-                (int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:")), None
-            )
-    except OSError:
-        return None
 
 
 def _cpu_flops() -> float:

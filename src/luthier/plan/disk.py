@@ -1,10 +1,8 @@
 """What the run writes, at most at one time, and what must be fetched first."""
 
-import shutil
-from pathlib import Path
-
 from luthier.config.method import LoraMethod
 from luthier.config.recipe import Recipe
+from luthier.floor.files import free_bytes
 from luthier.floor.rundir import RUNS
 from luthier.knowledge.training_memory import MOMENTS_8BIT_BYTES, MOMENTS_BYTES, trained_numbers
 from luthier.plan.model import PlannedModel
@@ -22,7 +20,7 @@ def disk_of(model: PlannedModel, recipe: Recipe, tokens: Tokens) -> Disk:
     items = [item for item in _items(model, recipe, tokens) if item.bytes]
     return Disk(
         bytes=sum(item.bytes for item in items),
-        free_bytes=_free_bytes(),
+        free_bytes=free_bytes(RUNS.absolute()),
         items=tuple(items),
         download_bytes=0 if model.is_here else model.stored_bytes,
     )
@@ -65,14 +63,3 @@ def _items(model: PlannedModel, recipe: Recipe, tokens: Tokens) -> list[Item]:
         how = f"{model.parameters:,} numbers x {size} bytes" if size else "as large as the base's own files"
         found.append(Item(name="merged model", bytes=merged + TOKENIZER_BYTES, how=how))
     return found
-
-
-def _free_bytes() -> int | None:
-    """Free bytes where runs go, or where the folder for them would be made."""
-    for folder in (RUNS, *RUNS.parents, Path()):
-        if folder.exists():
-            try:
-                return shutil.disk_usage(folder).free
-            except OSError:
-                return None
-    return None

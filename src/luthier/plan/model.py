@@ -44,7 +44,7 @@ def planned_model(recipe: Recipe) -> PlannedModel:
     name = recipe.model.name or EMBEDDED
     folder = find_local_model(name, recipe.model.revision)
     if folder is None:
-        return _of_published(name)
+        return published_model(name)
     config = read_config(folder)
     shape = DecoderShape.of(config)
     if shape is None:
@@ -91,8 +91,8 @@ def _of_scratch(method: ScratchMethod) -> PlannedModel:
     )
 
 
-def _of_published(name: str) -> PlannedModel:
-    """A model that is not here, if its sizes are among those that were published."""
+def published_model(name: str) -> PlannedModel:
+    """A model that is not here, if its sizes are among those that were published. Raises ModelError mdl-missing."""
     known = PUBLISHED.get(name.lower())
     if known is None:
         raise ModelError(

@@ -14,10 +14,9 @@ from markupsafe import Markup
 from luthier.config.train import TrainConfig
 from luthier.floor.units import format_bytes, format_count, format_duration
 from luthier.knowledge.schedule import learning_rate
-from luthier.reports.plan import Phase, PlanReport
+from luthier.reports.plan import PHASES, Phase, PlanReport
 
 PARTS = Path(__file__).with_name("page")
-PHASES = {"train": "training", "eval": "evaluation", "save": "saving", "merge": "merging"}
 COLORS = 10
 BAR = 1000.0
 CURVE_POINTS, CURVE_LEFT, CURVE_RIGHT, CURVE_TOP, CURVE_BOTTOM = 200, 60, 630, 14, 170

@@ -130,24 +130,17 @@ def _impossible(model: PlannedModel, recipe: Recipe, device: PlannedDevice) -> I
             impact="critical", consequence="the model has never seen such positions, and answers gibberish beyond them",
             fix=f"data.max_length={context}",
         )  # fmt: skip
-    if device.precision == "bf16" and device.is_gpu and not _has_bf16(device):
+    if device.precision == "bf16" and device.is_gpu and not device.has_bf16:
         yield SettingFinding(
             setting="train.precision", value="bf16", usual="fp16 on this GPU", severity="error", impact="critical",
             consequence=f"{device.name} computes no bf16", fix="train.precision=auto",
         )  # fmt: skip
-    if recipe.train.precision == "fp16" and (device.peak_flops is None or _has_bf16(device)):
+    if recipe.train.precision == "fp16" and (device.peak_flops is None or device.has_bf16):
         yield SettingFinding(
             setting="train.precision", value="fp16", usual="bf16 where the GPU has it", severity="note", impact="medium",
             consequence="models trained in bf16 hold numbers that fp16 cannot, and gradients have to be scaled",
             fix="train.precision=auto",
         )  # fmt: skip
-
-
-def _has_bf16(device: PlannedDevice) -> bool:
-    from luthier.knowledge.hardware import find_gpu
-
-    facts = find_gpu(device.name)
-    return facts is None or facts.has_bf16
 
 
 def _of_data(

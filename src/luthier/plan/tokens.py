@@ -4,8 +4,11 @@ import math
 from pathlib import Path
 
 from luthier.config.recipe import Recipe
+from luthier.floor.errors import LuthierError
 from luthier.reports.data import DataReport
 from luthier.reports.plan import Tokens
+from luthier.text.readers.sizes import guess_unpacked_bytes
+from luthier.text.row_files import find_files
 
 # Of English text with a vocabulary of 32,000 and more a token has about four characters; small vocabularies have less.
 BYTES_A_TOKEN, BYTES_A_TOKEN_SMALL, SMALL_VOCABULARY = 4.0, 3.0, 16_000
@@ -22,17 +25,17 @@ def prepared_tokens(report: DataReport, recipe: Recipe, source: str) -> Tokens:
 
 def guessed_tokens(recipe: Recipe, vocabulary: int) -> Tokens:
     """From the files that the recipe names, unread but for their lines; nothing where they are not on this machine."""
-    files = [file for path, pattern in _places(recipe) for file in _files(path, pattern)]
+    files = _files(recipe)
     if not files:
         return Tokens(source="no file of the recipe is on this machine", is_exact=False, rows=None, epoch_tokens=None, step_tokens=_tokens_per_step(recipe), steps=recipe.train.most_steps or None)  # fmt: skip
     a_token = BYTES_A_TOKEN_SMALL if vocabulary < SMALL_VOCABULARY else BYTES_A_TOKEN
-    whole = sum(file.stat().st_size for file in files)
+    whole = sum(map(guess_unpacked_bytes, files))
     train_share = 1.0 if recipe.data.validation_path else 1 - recipe.data.validation_fraction
     rows = round(sum(map(_count_lines, files)) * train_share)
     tokens = round(whole / a_token * train_share)
     if rows:
         tokens = min(tokens, rows * recipe.data.max_length)
-    what = f"guessed from {len(files)} {'file' if len(files) == 1 else 'files'} of {whole:,} bytes, {a_token:g} bytes a token; luthier prepare counts them"
+    what = f"guessed from {len(files)} {'file' if len(files) == 1 else 'files'} of {whole:,} bytes unpacked, {a_token:g} bytes a token; luthier prepare counts them"
     return _tokens(rows or None, tokens, recipe, what, is_exact=False)
 
 
@@ -64,17 +67,12 @@ def _tokens_per_step(recipe: Recipe) -> int:
     return train.tokens_per_step or rows * recipe.data.max_length // 2
 
 
-def _places(recipe: Recipe) -> list[tuple[Path, str]]:
+def _files(recipe: Recipe) -> list[Path]:
+    """The files that preparing would read; none where they are not on this machine."""
     wanted = recipe.data.sources or (recipe.data,)
-    return [(Path(each.path), each.pattern) for each in wanted]
-
-
-def _files(path: Path, pattern: str) -> list[Path]:
     try:
-        if path.is_file():
-            return [path]
-        return [file for file in sorted(path.glob(pattern)) if file.is_file()] if path.is_dir() else []
-    except (OSError, ValueError, NotImplementedError):  # a pattern that is none
+        return [file for each in wanted for file in find_files(Path(each.path), each.pattern)]
+    except LuthierError:  # preparing says what is wrong with them; a plan of the rest is still worth having
         return []
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.floor.errors import UsageError
+from luthier.knowledge.licence_files import licence_file, licence_of_folder
 from luthier.knowledge.licences import (
     LICENCES,
     UNKNOWN,
     Licence,
     find_licence,
     licence_of_base,
-    licence_of_text,
     objection,
 )
 from luthier.knowledge.model_folder import EMBEDDED
@@ -21,9 +21,6 @@ from luthier.publish.files import BASE_LICENCE, LICENCE, NOTICE, Upload
 from luthier.reports.publish import Objection
 
 CARD_WORD, WORD = "publish-card", "publish-licence"
-LICENCE_NAMES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING")
-_CARD_LICENCE = re.compile(r"^licen[sc]e:[ ]*['\"]?([\w.+-]+)", re.MULTILINE)
-HEAD_BYTES = 64 * 2**10
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def read_terms(facts: Facts) -> Terms:
         )
     published = find_licence(publish.licence) if publish.licence else None
     base = _base_licence(facts, base_folder) if facts.has_base else None
-    base_text = _licence_file(base_folder)
+    base_text = licence_file(base_folder)
     is_one = published is not None and base is not None and published.name == base.name
     return Terms(
         published=published,
@@ -210,26 +207,3 @@ def _data_folders(facts: Facts, count: int) -> Sequence[Path]:
     paths = [Path(each.path) for each in data.sources] or [Path(data.path)]
     paths += [paths[-1]] * (count - len(paths))
     return [path if path.is_dir() else path.parent for path in paths]
-
-
-def licence_of_folder(folder: Path) -> Licence | None:
-    """What the card of a folder says, or the text of its licence; None if neither tells one that is known."""
-    card = folder / "README.md"
-    if card.is_file():
-        head = _head(card)
-        match = _CARD_LICENCE.search(head.split("\n---", 1)[0]) if head.startswith("---") else None
-        if match and match[1] != "other":
-            return find_licence(match[1])
-    file = _licence_file(folder)
-    return licence_of_text(_head(file)) if file else None
-
-
-def _licence_file(folder: Path | None) -> Path | None:
-    if folder is None:
-        return None
-    return next((folder / name for name in LICENCE_NAMES if (folder / name).is_file()), None)
-
-
-def _head(path: Path) -> str:
-    with open(path, "rb") as file:
-        return file.read(HEAD_BYTES).decode("utf-8", "replace")

@@ -6,6 +6,13 @@ from pydantic import BaseModel, ConfigDict
 
 PhaseName = Literal["train", "eval", "save", "merge"]
 Severity = Literal["error", "warning", "note"]
+PHASES: dict[PhaseName, str] = {
+    "train": "training",
+    "eval": "evaluation",
+    "save": "saving",
+    "merge": "merging",
+}
+"""Their names for people."""
 
 
 class Frozen(BaseModel):

@@ -5,15 +5,14 @@ Clients that ask again only once they are answered ask less of a slow server, an
 """
 
 import asyncio
-import json
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from luthier.floor.errors import EnvironmentFault
 from luthier.floor.stop import StopFlag
+from luthier.serve.events import EventReader
 
 if TYPE_CHECKING:
     import httpx
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 Messages = Sequence[dict[str, Any]]
 # A generator that has so many answers outstanding is no longer the one that waits: the server is far beyond what it can do.
 MOST_OPEN = 2000
-LONGEST_LINE = 4 * 2**20
 TICK_S = 0.25
 MOST_IDLE = 256
 CONNECT_S = 10.0
@@ -165,8 +163,10 @@ async def _ask(
                     outcome.failure = f"status {response.status_code}"
                     return
                 outcome.failure = "cut off"
-                async for event in _events(response):
-                    _take(event, outcome, time.monotonic() - started)
+                reader = EventReader()
+                async for part in response.aiter_bytes():
+                    for event in reader.feed(part):
+                        _take(event, outcome, time.monotonic() - started)
     except (TimeoutError, httpx.TimeoutException):
         outcome.failure = f"no whole answer within {load.timeout_s:g} s"
     except httpx.HTTPError as fault:
@@ -189,43 +189,3 @@ def _take(event: dict[str, Any], outcome: Outcome, at_s: float) -> None:
             outcome.pieces += 1
         if choice.get("finish_reason"):
             outcome.failure = ""
-
-
-async def _events(response: "httpx.Response") -> AsyncIterator[dict[str, Any]]:
-    rest = b""
-    async for part in response.aiter_bytes():
-        *lines, rest = (rest + part).split(b"\n")
-        if len(rest) > LONGEST_LINE:
-            raise ValueError("a line without an end")
-        for line in lines:
-            said = line.strip().removeprefix(b"data:").strip()
-            if line.startswith(b"data:") and said != b"[DONE]":
-                yield json.loads(said)
-
-
-def served_models(url: str, key: str | None) -> list[str]:
-    """The models that the server at `url` names. Raises EnvironmentFault (env-endpoint) if it does not answer as OpenAI's API does."""
-    import httpx
-
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        answer = httpx.get(f"{url}/models", headers=headers, timeout=CONNECT_S, trust_env=False)
-        if answer.status_code != 200:
-            raise _fault(url, f"answers with status {answer.status_code}")
-        found = [str(model["id"]) for model in answer.json()["data"]]
-    except (httpx.HTTPError, httpx.InvalidURL) as fault:
-        raise _fault(url, f"cannot be reached: {fault or type(fault).__name__}") from fault
-    except (ValueError, LookupError, TypeError) as fault:
-        raise _fault(url, "answers in a form that is not OpenAI's") from fault
-    if not found:
-        raise _fault(url, "names no model")
-    return found
-
-
-def _fault(url: str, what: str) -> EnvironmentFault:
-    return EnvironmentFault(
-        "env-endpoint",
-        f"{url} {what}",
-        where="the command line",
-        fix=f"See whether it answers: curl {url}/models",
-    )

@@ -15,13 +15,13 @@ from luthier.floor.errors import DataError, EnvironmentFault, LuthierError
 from luthier.floor.log import Listener
 from luthier.serve.api import ChatRequest
 from luthier.serve.engines.engine import Prepared
+from luthier.serve.events import EventReader, api_root
 from luthier.serve.judge import longest_answer
 from luthier.serve.refusal import Refusal
 from luthier.serve.settings import ServerSettings
 from luthier.serve.stage import make_engine
 from luthier.serve.subject import find_served
 
-LONGEST_LINE = 2**20
 LONGEST_PAGE = 2**20
 CONNECT_S = 10.0
 # The longest that a server may be silent: a long prompt on a slow machine is read before the first word.
@@ -134,8 +134,7 @@ class Server:
         import httpx
 
         self._httpx = httpx
-        address = url.rstrip("/")
-        self._url = address if address.endswith("/v1") else f"{address}/v1"
+        self._url = api_root(url)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = httpx.Timeout(SILENT_S, connect=CONNECT_S)
         self._client = httpx.Client(headers=headers, timeout=timeout, trust_env=False, follow_redirects=False)
@@ -180,15 +179,9 @@ class Server:
         return Answer(question.model, text, finish, usage["prompt_tokens"], usage["completion_tokens"])
 
     def _events(self, response: Any) -> Iterator[dict[str, Any]]:
-        rest = b""
+        reader = EventReader()
         for part in response.iter_bytes():
-            *lines, rest = (rest + part).split(b"\n")
-            if len(rest) > LONGEST_LINE:
-                raise self._fault(f"sends a line of more than {LONGEST_LINE:,} bytes")
-            for line in lines:
-                said = line.strip().removeprefix(b"data:").strip()
-                if line.startswith(b"data:") and said != b"[DONE]":
-                    yield json.loads(said)
+            yield from reader.feed(part)
 
     def _page(self, response: Any) -> bytes:
         """The whole of a short answer. Raises what its status says."""

@@ -13,27 +13,15 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from luthier.floor.errors import ModelError
+from luthier.knowledge import turn_tokens
 
 # One of these must be there: without them Transformers builds a tokenizer of one token and says nothing.
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "tekken.json")
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 LARGEST_FILE_BYTES = 256 * 2**20  # the largest known tokenizer.json has about 35 MB
 
-# Names under which model families end a turn; a model that writes one of these has finished its answer.
-TURN_ENDS = (
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<end_of_turn>",
-    "<turn|>",
-    "<|end|>",
-    "<|eot|>",
-    "<|return|>",
-    "<|call|>",
-    "<|end_of_text|>",
-    "<|endoftext|>",
-    "<|END_OF_TURN_TOKEN|>",
-)
+# A model that writes one of these has finished its answer.
+TURN_ENDS = (*turn_tokens.TURN_ENDS, *turn_tokens.TEXT_ENDS)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

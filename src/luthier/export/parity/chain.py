@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from luthier.config.recipe import Recipe
 from luthier.export.inputs import read_inputs
@@ -93,15 +94,23 @@ def _gguf_link(
         state=state,
         tokens=f"{file.texts_checked:,} texts, llama.cpp {version}",
         tokens_checked=file.tokens_checked,
-        mean_kl=file.mean_kl,
-        allowed_kl=file.allowed_kl,
-        top1_agreement=file.top1_agreement,
-        perplexity_before=file.perplexity_before,
-        perplexity_after=file.perplexity_after,
-        same_answer_share=file.same_answer_share,
+        **_likeness(file),
         metrics=file.metrics,
         gate_metric=gate_metric if gate_metric in file.metrics else FALLBACK_METRIC,
     )
+
+
+def _likeness(found: GgufFile | GgufAdapterReport | VerifyReport) -> dict[str, Any]:
+    """What every proof by llama.cpp and every verification measures."""
+    names = (
+        "mean_kl",
+        "allowed_kl",
+        "top1_agreement",
+        "perplexity_before",
+        "perplexity_after",
+        "same_answer_share",
+    )
+    return {name: getattr(found, name) for name in names}
 
 
 def _gguf_adapter(run: RunDir, listener: Listener) -> Iterator[Link]:
@@ -118,12 +127,7 @@ def _gguf_adapter(run: RunDir, listener: Listener) -> Iterator[Link]:
         state=_state_of(place, report.adapter_bytes, report.adapter_sha256, listener),
         tokens=f"{report.texts_checked:,} texts, llama.cpp {report.llama_cpp}",
         tokens_checked=report.tokens_checked,
-        mean_kl=report.mean_kl,
-        allowed_kl=report.allowed_kl,
-        top1_agreement=report.top1_agreement,
-        perplexity_before=report.perplexity_before,
-        perplexity_after=report.perplexity_after,
-        same_answer_share=report.same_answer_share,
+        **_likeness(report),
     )
 
 
@@ -163,12 +167,7 @@ def _verified(run: RunDir, listener: Listener) -> Iterator[Link]:
             state=_state_of_verified(report, listener),
             tokens=_tokens_told(report),
             tokens_checked=report.tokens_checked,
-            mean_kl=report.mean_kl,
-            allowed_kl=report.allowed_kl,
-            top1_agreement=report.top1_agreement,
-            perplexity_before=report.perplexity_before,
-            perplexity_after=report.perplexity_after,
-            same_answer_share=report.same_answer_share,
+            **_likeness(report),
             metrics=report.metrics,
             gate_metric=report.gate_metric,
             problems=report.problems,

@@ -4,11 +4,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from luthier.config.recipe import Recipe
-from luthier.knowledge.parameter_count import count_parameters
-from luthier.knowledge.shapes import SHAPES
-from luthier.knowledge.training_memory import DecoderShape
 from luthier.plan.device import planned_device
-from luthier.plan.model import PlannedModel, planned_model
+from luthier.plan.model import planned_model, published_model
 from luthier.plan.tokens import guessed_tokens, prepared_tokens
 from luthier.plan.topics.case import Case
 from luthier.plan.topics.learning import LEARNING
@@ -19,7 +16,7 @@ from luthier.reports.data import DataReport
 from luthier.reports.train import TrainReport
 
 TOPICS: dict[str, Topic] = {topic.name: topic for topic in (*SIZES, *LEARNING, *QUALITY)}
-EXAMPLE_SHAPE = "llama-3.1-8b"
+EXAMPLE_MODEL = "meta-llama/Llama-3.1-8B"
 Found = TypeVar("Found", DataReport, TrainReport)
 
 
@@ -31,22 +28,9 @@ def find_topic(word: str) -> Topic | None:
 
 def example_case(recipe: Recipe) -> Case:
     """The guide's model, Llama-3.1-8B, under the default settings, on an H100: for people without a recipe yet."""
-    config = SHAPES[EXAMPLE_SHAPE]
-    shape = DecoderShape.of(config)
-    assert shape is not None
-    parameters = count_parameters(config, shape)
-    model = PlannedModel(
-        name=EXAMPLE_SHAPE,
-        family="llama",
-        shape=shape,
-        parameters=parameters,
-        source="its published sizes",
-        stored_bytes=2 * parameters,
-        context_tokens=config["max_position_embeddings"],
-        is_here=False,
-    )
+    model = published_model(EXAMPLE_MODEL)
     device = planned_device(recipe, "h100")
-    return Case("Llama-3.1-8B and the default settings on an H100", model, recipe, device, guessed_tokens(recipe, shape.vocabulary))  # fmt: skip
+    return Case("Llama-3.1-8B and the default settings on an H100", model, recipe, device, guessed_tokens(recipe, model.shape.vocabulary))  # fmt: skip
 
 
 def case_of(recipe: Recipe, name: str, run: Path | None) -> Case:

@@ -1,5 +1,6 @@
 """Topics of learning: the arithmetic of a layer and of a step."""
 
+from luthier.floor.errors import UsageError
 from luthier.plan.compute import FROZEN_FLOPS, TRAINED_FLOPS
 from luthier.plan.topics.case import Case
 from luthier.plan.topics.topic import Topic, Values
@@ -26,7 +27,10 @@ def _flops(case: Case) -> Values:
 def _mfu(case: Case) -> Values:
     values = _flops(case)
     per_token = FROZEN_FLOPS * values["frozen"] + TRAINED_FLOPS * values["trained"]
-    peak = case.device.peak_flops or 1e14
+    peak = case.device.peak_flops
+    if peak is None:
+        what = f"the best rate of {case.device.name} is not known, so there is no share of it"
+        raise UsageError("usage", what, where="mfu", fix="Measure it: luthier bench train RECIPE")
     rate = case.measured("tokens_per_second", case.device.share[1] * peak / per_token)
     return {"flops_per_token": per_token, "tokens_per_second": rate, "peak": peak}
 
