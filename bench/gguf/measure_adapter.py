@@ -3,11 +3,7 @@
 python bench/gguf/measure_adapter.py --run outputs/runs/latest --out bench/gguf/adapter.json
 """
 
-import argparse
-import json
-import subprocess
-import sys
-from pathlib import Path
+from exporting import arguments, export, write
 
 KEPT = (
     "base_type",
@@ -29,16 +25,9 @@ KEPT = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--run", required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-    program = Path(sys.executable).with_name("luthier")
-    command = [program, "export", "gguf", "--adapter", "--run", given.run, "--json"]
-    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    given.out.write_text(json.dumps({key: report[key] for key in KEPT}, indent=2) + "\n", encoding="utf-8")
+    given = arguments(__doc__)
+    report = export(given.run, "--adapter")
+    write(given.out, {key: report[key] for key in KEPT})
 
 
 if __name__ == "__main__":

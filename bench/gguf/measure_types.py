@@ -6,11 +6,10 @@ Exports every type with `export.gguf.most_kl=100`, so that types beyond their bo
 report beside the bound that each type has. The files are left in the run.
 """
 
-import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
+
+from exporting import arguments, export, types_of, write
 
 from luthier.knowledge.gguf_types import GGUF_TYPES
 
@@ -27,18 +26,8 @@ KEPT = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--run", required=True)
-    parser.add_argument("--rows", type=int, default=32, help="held-out rows to compare on")
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-    quants = [word for type in GGUF_TYPES for word in ("--quant", type)]
-    program = Path(sys.executable).with_name("luthier")
-    settings = ["export.gguf.most_kl=100", f"merge.check_rows={given.rows}"]
-    command = [program, "export", "gguf", "--run", given.run, *quants, *settings, "--json"]
-    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    given = arguments(__doc__, rows=32)
+    report = export(given.run, *types_of(GGUF_TYPES, given.rows))
     merge = json.loads((Path(report["source"]).parent / "report.json").read_text(encoding="utf-8"))
     result = {
         "llama_cpp": report["llama_cpp"],
@@ -49,7 +38,7 @@ def main() -> None:
             for file in report["files"]
         },
     }
-    given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write(given.out, result)
 
 
 if __name__ == "__main__":

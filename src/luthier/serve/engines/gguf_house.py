@@ -96,15 +96,6 @@ class GgufHouse:
         with torch.no_grad():
             yield
 
-    def facts(self) -> dict[str, Any]:
-        """What the server must know."""
-        return {
-            "models": list(self.lanes),
-            "context_tokens": self.context_tokens,
-            "most_rows": self.most_rows,
-            "tool_forms": {name: lane.preparer.tool_form for name, lane in self.lanes.items()},
-        }
-
 
 def _refuse_other_tokens(loaded: LoadedModel, preparer: Preparer) -> None:
     for text in TRIED_TEXTS:

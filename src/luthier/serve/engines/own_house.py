@@ -92,12 +92,3 @@ class House:
     def answering(self) -> AbstractContextManager[None]:
         """Inside, rows can be answered."""
         return answering(self.model)
-
-    def facts(self) -> dict[str, Any]:
-        """What the server must know."""
-        return {
-            "models": list(self.lanes),
-            "context_tokens": self.context_tokens,
-            "most_rows": self.most_rows,
-            "tool_forms": {name: lane.preparer.tool_form for name, lane in self.lanes.items()},
-        }

@@ -23,12 +23,23 @@ class House(Protocol):
     """The models of a worker, loaded, one lane each."""
 
     lanes: dict[str, Lane]
+    context_tokens: int
+    """Of a prompt and its answer."""
+    most_rows: int
+    """Answered side by side."""
 
     def answering(self) -> AbstractContextManager[None]:
         """Inside, rows can be answered."""
 
-    def facts(self) -> dict[str, Any]:
-        """What the server must know."""
+
+def facts_of(house: House) -> dict[str, Any]:
+    """What the server must know."""
+    return {
+        "models": list(house.lanes),
+        "context_tokens": house.context_tokens,
+        "most_rows": house.most_rows,
+        "tool_forms": {name: lane.preparer.tool_form for name, lane in house.lanes.items()},
+    }
 
 
 class Line:

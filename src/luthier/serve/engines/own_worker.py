@@ -33,7 +33,7 @@ def main(load: "Callable[[dict[str, Any]], House]" = load_own) -> int:
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
     from luthier.floor.errors import LuthierError
-    from luthier.serve.engines.own_loop import Line, work
+    from luthier.serve.engines.own_loop import Line, facts_of, work
 
     line = Line(out)
     try:
@@ -41,7 +41,7 @@ def main(load: "Callable[[dict[str, Any]], House]" = load_own) -> int:
     except LuthierError as fault:
         line.say(**{"is": "failed"}, kind=type(fault).__name__, **fault.as_json())
         return fault.exit_code
-    line.say(**{"is": "ready"}, **house.facts())
+    line.say(**{"is": "ready"}, **facts_of(house))
     work(house, line)
     return 0
 
